@@ -1,0 +1,57 @@
+"""An ordered multi-map of header fields with case-insensitive names (RFC 9110 section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+
+class Headers:
+    """Header fields in order of arrival; names are lower case, values are text (latin-1)."""
+
+    __slots__ = ("_first", "_pairs")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = [(name.lower(), value) for name, value in pairs]
+        self._first: dict[str, str] | None = None
+
+    @classmethod
+    def from_lower(cls, pairs: list[tuple[str, str]]) -> Headers:
+        """Takes over a list whose names are lower case already: for the shells."""
+        headers = cls.__new__(cls)
+        headers._pairs = pairs
+        headers._first = None
+        return headers
+
+    def _index(self) -> dict[str, str]:
+        if self._first is None:
+            first: dict[str, str] = {}
+            for name, value in self._pairs:
+                first.setdefault(name, value)
+            self._first = first
+        return self._first
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of `name` (lower case), or `default`."""
+        return self._index().get(name, default)
+
+    def find(self, name: str) -> str | None:
+        return self._index().get(name)
+
+    def get_all(self, name: str) -> list[str]:
+        return [value for key, value in self._pairs if key == name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def replace(self, name: str, value: str | None) -> None:
+        """Sets the only value of `name`, or removes it with None."""
+        self._pairs = [pair for pair in self._pairs if pair[0] != name]
+        if value is not None:
+            self._pairs.append((name, value))
+        self._first = None

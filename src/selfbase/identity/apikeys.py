@@ -1,0 +1,62 @@
+"""API keys: the opaque `sb_publishable_…`/`sb_secret_…` and the legacy JWTs, and what each stands for.
+
+Format of an opaque key: prefix, 22 characters of base64url of 17 random bytes, `_`, and 8 characters
+of base64url(SHA-256(`<ref>|<prefix and body>`)), a checksum for leak scanners that nothing verifies.
+Opaque keys are never valid as bearer tokens: the gateway translates them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+PUBLISHABLE_PREFIX = "sb_publishable_"
+SECRET_PREFIX = "sb_secret_"  # noqa: S105  # a public prefix, not a secret
+OPAQUE_PREFIX = "sb_"
+
+
+def make_opaque_key(prefix: str, ref: str, entropy: bytes | None = None) -> str:
+    """A new key of the given prefix for the project `ref`; `entropy` is 17 bytes."""
+    body = urlsafe_b64encode(entropy or secrets.token_bytes(17)).decode()[:22]
+    checked = prefix + body
+    digest = hashlib.sha256(f"{ref}|{checked}".encode()).digest()
+    return f"{checked}_{urlsafe_b64encode(digest).decode()[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key a project accepts.  `token` is the JWT that goes to the services in its place."""
+
+    name: str
+    role: str
+    value: str = field(repr=False)
+    token: str = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """A name for logs and rate limits that does not give the key away."""
+        return hashlib.sha256(self.value.encode()).hexdigest()[:12]
+
+
+class KeyRing:
+    """The keys of one project.  Lookup goes by digest, so its time says nothing about a key."""
+
+    def __init__(self, keys: Iterable[ApiKey]) -> None:
+        self._keys = {_digest(key.value): key for key in keys if key.value}
+
+    def find(self, value: str) -> ApiKey | None:
+        key = self._keys.get(_digest(value))
+        if key is not None and hmac.compare_digest(key.value.encode(), value.encode()):
+            return key
+        return None
+
+    def __iter__(self) -> Iterable[ApiKey]:
+        return iter(self._keys.values())
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
