@@ -1,0 +1,293 @@
+"""Runs batches on a few connections: who gets which connection, when, and what is tried again.
+
+A quick read may share a connection with others in flight; everything else has one to itself, so
+that it can be cancelled and never keeps a neighbour waiting.  One connection is opened at a time.
+Does not know callers, roles or HTTP.  Source: reference/performance-spike.md, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from selfbase.database.batch import Batch, Cancellation, Result
+from selfbase.database.failures import (
+    ConnectionLost,
+    DatabaseFailure,
+    DatabaseUnavailable,
+    PoolTimeout,
+)
+from selfbase.database.link import Job, Link, open_link
+
+# A prepared statement whose tables changed shape under it; parsing it again settles the matter.
+_STALE = frozenset({"0A000", "26000", "42883", "42P01", "42703", "42804"})
+_QUICK_S, _SLOW_S = 0.005, 0.02
+_TIMED_MAX = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorSettings:
+    """Limits of one executor."""
+
+    links_max: int = 10
+    links_shared_max: int = 3
+    depth_max: int = 8
+    waiting_max: int = 2000
+    acquire_timeout_s: float = 10.0
+    connect_timeout_s: float = 5.0
+    idle_timeout_s: float = 60.0
+
+
+class Executor:
+    """The connections of one login role to one database."""
+
+    def __init__(self, conninfo: str, settings: ExecutorSettings | None = None) -> None:
+        self._conninfo = conninfo
+        self._settings = settings or ExecutorSettings()
+        self._links: list[Link] = []
+        self._waiters: deque[tuple[asyncio.Future[Link], bool]] = deque()
+        self._opening: asyncio.Task[None] | None = None
+        self._quick: OrderedDict[tuple[str, bytes], bool] = OrderedDict()
+        self._background: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def open_links(self) -> int:
+        return len(self._links)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters)
+
+    async def run(self, batch: Batch, cancellation: Cancellation | None = None) -> list[Result]:
+        """The results of the batch's statements, after the transaction has ended.
+
+        Raises DatabaseFailure.  A read whose connection broke is tried once more on another one; a
+        write never is, because nobody can know whether it happened.
+        """
+        try:
+            return await self._run_once(batch, cancellation, fresh=False)
+        except ConnectionLost as failure:
+            if failure.sent and not batch.read_only:
+                raise
+        except DatabaseUnavailable:
+            if not batch.read_only:
+                raise
+        return await self._run_once(batch, cancellation, fresh=False)
+
+    async def _run_once(
+        self, batch: Batch, cancellation: Cancellation | None, *, fresh: bool
+    ) -> list[Result]:
+        share = batch.read_only and batch.begin is None and self._is_quick(batch)
+        link = self._find_link(share=share) or await self._wait_for_link(share=share)
+        link.shareable = share
+        job = link.submit(batch, fresh=fresh)
+        try:
+            if cancellation is None or share:
+                return await job.done
+            return await self._run_cancellable(link, job, cancellation)
+        except asyncio.CancelledError:
+            if not share and job in link.jobs:
+                self._start(self._cancel(link, job))
+            raise
+        except DatabaseFailure as failure:
+            if fresh or not job.reused or failure.sqlstate not in _STALE:
+                raise
+            link.forget(batch)
+        finally:
+            self._time(batch, job)
+        return await self._run_once(batch, cancellation, fresh=True)
+
+    async def _run_cancellable(
+        self, link: Link, job: Job, cancellation: Cancellation
+    ) -> list[Result]:
+        def leave() -> None:
+            self._start(self._cancel(link, job))
+
+        cancellation.add_callback(leave)
+        try:
+            return await job.done
+        finally:
+            cancellation.remove_callback(leave)
+
+    async def _cancel(self, link: Link, job: Job) -> None:
+        if not job.done.done() or job in link.jobs:
+            # Nobody else may get this connection before the cancel request has arrived, or the
+            # request would hit the wrong statement.
+            link.reserved = True
+            try:
+                await link.cancel()
+            finally:
+                link.reserved = False
+                self._on_free(link, job)
+
+    # Which connection
+
+    def _find_link(self, *, share: bool) -> Link | None:
+        if self._waiters:
+            return None
+        best: Link | None = None
+        for link in self._links:
+            if link.reserved:
+                continue
+            depth = len(link.jobs)
+            if depth == 0:
+                return link
+            if share and link.shareable and depth < self._settings.depth_max:
+                best = link if best is None or depth < len(best.jobs) else best
+        if best is not None and len(self._links) >= self._settings.links_shared_max:
+            return best
+        return None
+
+    async def _wait_for_link(self, *, share: bool) -> Link:
+        settings = self._settings
+        if self._closed:
+            raise DatabaseUnavailable("the connections to the database are closed")
+        if len(self._waiters) >= settings.waiting_max:
+            raise PoolTimeout(0)
+        waiter: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+        entry = (waiter, share)
+        self._waiters.append(entry)
+        self._open_more()
+        try:
+            async with asyncio.timeout(settings.acquire_timeout_s):
+                return await waiter
+        except TimeoutError:
+            raise PoolTimeout(settings.acquire_timeout_s) from None
+        finally:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+
+    def _open_more(self) -> None:
+        if self._opening is None and self._waiters and len(self._links) < self._settings.links_max:
+            self._opening = asyncio.create_task(self._open_one())
+
+    async def _open_one(self) -> None:
+        try:
+            link = await open_link(
+                self._conninfo,
+                timeout_s=self._settings.connect_timeout_s,
+                on_free=self._on_free,
+                on_lost=self._on_lost,
+            )
+        except DatabaseFailure as failure:
+            self._opening = None
+            self._fail_waiters(failure)
+            return
+        self._opening = None
+        if self._closed:
+            link.close()
+            return
+        self._links.append(link)
+        self._schedule_sweep()
+        self._serve_waiters()
+        self._open_more()
+
+    def _fail_waiters(self, failure: DatabaseFailure) -> None:
+        # With other connections alive the waiters may still get one of those.
+        if self._links:
+            return
+        while self._waiters:
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(failure)
+
+    def _serve_waiters(self) -> None:
+        while self._waiters:
+            waiter, share = self._waiters[0]
+            if waiter.done():
+                self._waiters.popleft()
+                continue
+            link = self._free_link(share=share)
+            if link is None:
+                return
+            self._waiters.popleft()
+            link.reserved = not share
+            waiter.set_result(link)
+
+    def _free_link(self, *, share: bool) -> Link | None:
+        best: Link | None = None
+        for link in self._links:
+            if link.reserved:
+                continue
+            if not link.jobs:
+                return link
+            if share and link.shareable and len(link.jobs) < self._settings.depth_max:
+                best = link if best is None or len(link.jobs) < len(best.jobs) else best
+        return best
+
+    def _on_free(self, link: Link, job: Job) -> None:
+        if self._waiters:
+            self._serve_waiters()
+
+    def _on_lost(self, link: Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
+        if not self._closed:
+            self._open_more()
+
+    # What is quick
+
+    def _is_quick(self, batch: Batch) -> bool:
+        return all(
+            self._quick.get((batch.plan_key, statement.sql), False)
+            for statement in batch.statements
+        )
+
+    def _time(self, batch: Batch, job: Job) -> None:
+        if not batch.read_only or job.finished_s == 0.0:
+            return
+        took_s = job.finished_s - job.started_s
+        if took_s < _QUICK_S or took_s > _SLOW_S:
+            for statement in batch.statements:
+                self._quick[(batch.plan_key, statement.sql)] = took_s < _QUICK_S
+            while len(self._quick) > _TIMED_MAX:
+                self._quick.popitem(last=False)
+
+    # Housekeeping
+
+    def _start(self, coroutine: object) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _schedule_sweep(self) -> None:
+        if self._sweep is None and self._links and not self._closed:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_later(self._settings.idle_timeout_s / 2, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._sweep = None
+        oldest_s = time.monotonic() - self._settings.idle_timeout_s
+        for link in list(self._links):
+            if not link.jobs and not link.reserved and link.idle_since_s < oldest_s:
+                link.close()
+        self._schedule_sweep()
+
+    def recycle(self) -> None:
+        """Closes idle connections and lets busy ones go after their work: after a change of role
+        settings or of the server."""
+        for link in list(self._links):
+            if not link.jobs and not link.reserved:
+                link.close()
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._fail_all(DatabaseUnavailable("the connections to the database are closed"))
+        for link in list(self._links):
+            link.close()
+        tasks = [*self._background, *([self._opening] if self._opening else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _fail_all(self, failure: DatabaseFailure) -> None:
+        while self._waiters:
+            waiter, _ = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(failure)

@@ -1,0 +1,352 @@
+"""One connection in pipeline mode: batches in, results out, in order.
+
+Owns the libpq connection and its prepared statements.  Knows nothing of pools, callers or retries.
+Source: PostgreSQL documentation, 32.5 (pipeline mode); psycopg 3 `pq` package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+import psycopg
+from psycopg import pq
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from selfbase.database.batch import Batch, Result, Statement, render_settings
+from selfbase.database.failures import (
+    ConnectionLost,
+    DatabaseFailure,
+    DatabaseUnavailable,
+    Diagnosis,
+    failure_from_diagnosis,
+)
+
+STATEMENTS_MAX = 512
+_NUMBER = re.compile(r"(\d+)$")
+
+# A step of a job: what the next result in the pipeline belongs to.
+_PREPARE, _SKIP, _KEEP = 0, 1, 2
+_OK = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+
+class Job:
+    """One batch on its way through a link."""
+
+    __slots__ = (
+        "batch",
+        "done",
+        "failure",
+        "finished_s",
+        "results",
+        "reused",
+        "started_s",
+        "steps",
+    )
+
+    def __init__(self, batch: Batch, done: asyncio.Future[list[Result]]) -> None:
+        self.batch = batch
+        self.done = done
+        self.steps: deque[tuple[int, tuple[str, bytes] | None, bytes]] = deque()
+        self.results: list[Result] = []
+        self.failure: DatabaseFailure | None = None
+        self.reused = False  # a statement prepared earlier was used: it may have gone stale
+        self.started_s = 0.0
+        self.finished_s = 0.0
+
+
+class Link:
+    """A connection.  `on_free` is called after each finished job, `on_lost` once when it breaks."""
+
+    def __init__(
+        self,
+        conn: PGconn,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_free: Callable[[Link, Job], None],
+        on_lost: Callable[[Link], None],
+    ) -> None:
+        self.jobs: deque[Job] = deque()
+        self.reserved = False
+        self.shareable = True
+        self.idle_since_s = time.monotonic()
+        self.lost = False
+        self.backend_pid = conn.backend_pid
+        self._conn = conn
+        self._loop = loop
+        self._socket = conn.socket
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._names: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._parsing: set[tuple[str, bytes]] = set()
+        self._counter = 0
+        self._writing = False
+        self._got_result = False
+        conn.nonblocking = 1
+        conn.enter_pipeline_mode()
+        loop.add_reader(self._socket, self._on_readable)
+
+    def submit(self, batch: Batch, *, fresh: bool = False) -> Job:
+        """Sends the batch.  `fresh` ignores statements prepared earlier.  Raises ConnectionLost."""
+        job = Job(batch, self._loop.create_future())
+        job.started_s = time.monotonic()
+        try:
+            if batch.begin is not None:
+                self._send_unnamed(job, batch.begin, (), _SKIP)
+            if batch.settings:
+                params = tuple(value for pair in batch.settings for value in pair)
+                sql = render_settings(len(batch.settings))
+                self._send(job, "", Statement(sql, params), _SKIP, fresh=False)
+            for statement in batch.statements:
+                self._send(job, batch.plan_key, statement, _KEEP, fresh=fresh)
+            if batch.begin is not None:
+                self._send_unnamed(job, batch.end, (), _SKIP)
+            self._conn.pipeline_sync()
+        except psycopg.Error as error:
+            self._break(str(error))
+            raise ConnectionLost(str(error), sent=True) from error
+        self.jobs.append(job)
+        self._flush()
+        return job
+
+    def _send(
+        self, job: Job, plan_key: str, statement: Statement, step: int, *, fresh: bool
+    ) -> None:
+        key = (plan_key, statement.sql)
+        name = self._names.get(key)
+        if name is not None and not fresh:
+            self._names.move_to_end(key)
+            job.reused = True
+            self._conn.send_query_prepared(name, statement.params)
+            job.steps.append((step, key, b""))
+        elif not statement.keep or key in self._parsing:
+            # A name counts only after its Parse is known to have worked; until then the same
+            # statement travels unnamed.
+            self._send_unnamed(job, statement.sql, statement.params, step)
+        else:
+            self._counter += 1
+            name = b"s%d" % self._counter
+            self._parsing.add(key)
+            self._conn.send_prepare(name, statement.sql)
+            job.steps.append((_PREPARE, key, name))
+            self._conn.send_query_prepared(name, statement.params)
+            job.steps.append((step, key, b""))
+
+    def _send_unnamed(
+        self, job: Job, sql: bytes, params: tuple[bytes | None, ...], step: int
+    ) -> None:
+        self._conn.send_query_params(sql, params)
+        job.steps.append((step, None, b""))
+
+    def _flush(self) -> None:
+        try:
+            pending = self._conn.flush()
+        except Exception as error:  # libpq reports a broken socket here
+            self._break(str(error))
+            return
+        if pending and not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._socket, self._on_writable)
+        elif not pending and self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._socket)
+
+    def _on_writable(self) -> None:
+        self._flush()
+
+    def _on_readable(self) -> None:
+        conn = self._conn
+        try:
+            conn.consume_input()
+            self._drain()
+        except Exception as error:  # broken socket, or a server that broke the protocol
+            self._break(str(error))
+            return
+        if not self.lost and conn.status == ConnStatus.BAD:
+            self._break("server closed the connection unexpectedly")
+        elif self._writing:
+            self._flush()
+
+    def _drain(self) -> None:
+        conn = self._conn
+        while self.jobs and not conn.is_busy():
+            result = conn.get_result()
+            if result is None:
+                if not self._got_result:
+                    return
+                self._got_result = False
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                self._got_result = False
+                self._finish(self.jobs.popleft())
+            else:
+                self._got_result = True
+                self._take(self.jobs[0], result)
+
+    def _take(self, job: Job, result: PGresult) -> None:
+        kind, key, name = job.steps.popleft() if job.steps else (_SKIP, None, b"")
+        status = result.status
+        if kind == _PREPARE and key is not None:
+            self._parsing.discard(key)
+            if status == ExecStatus.COMMAND_OK:
+                self._remember(key, name)
+        if status in _OK:
+            if kind == _KEEP:
+                job.results.append(_read(result))
+        elif status == ExecStatus.FATAL_ERROR:
+            if job.failure is None:
+                job.failure = failure_from_diagnosis(read_diagnosis(result))
+        elif status != ExecStatus.PIPELINE_ABORTED and job.failure is None:
+            job.failure = DatabaseFailure(
+                Diagnosis("0A000", "This kind of statement cannot be run here")
+            )
+
+    def _remember(self, key: tuple[str, bytes], name: bytes) -> None:
+        self._names[key] = name
+        if len(self._names) > STATEMENTS_MAX:
+            _, oldest = self._names.popitem(last=False)
+            # Closing needs libpq 17; where it is missing the name is simply left to the session.
+            self._conn.send_close_prepared(oldest)
+            self._conn.pipeline_sync()
+            closing = Job(Batch("", (), ()), self._loop.create_future())
+            closing.steps.append((_SKIP, None, b""))
+            self.jobs.append(closing)
+
+    def forget(self, batch: Batch) -> None:
+        """Drops the names of a batch whose prepared statements have gone stale."""
+        for statement in batch.statements:
+            self._names.pop((batch.plan_key, statement.sql), None)
+
+    def _finish(self, job: Job) -> None:
+        job.finished_s = self.idle_since_s = time.monotonic()
+        if job.batch.begin is not None and job.failure is not None:
+            self._send_rollback()
+        if not job.done.done():
+            if job.failure is not None:
+                job.done.set_exception(job.failure)
+            else:
+                job.done.set_result(job.results)
+        self._on_free(self, job)
+
+    def _send_rollback(self) -> None:
+        rollback = Job(Batch("", (), ()), self._loop.create_future())
+        self._send_unnamed(rollback, b"rollback", (), _SKIP)
+        self._conn.pipeline_sync()
+        # In front of whatever waits: an explicit transaction never shares its connection.
+        self.jobs.append(rollback)
+        self._flush()
+
+    async def cancel(self) -> None:
+        """Asks the server to stop what this connection runs now, over a connection of its own."""
+        if not self.lost:
+            canceller = self._conn.get_cancel()
+            await self._loop.run_in_executor(None, canceller.cancel)
+
+    def close(self) -> None:
+        self._break("closed by us")
+
+    def _break(self, reason: str) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        self._loop.remove_reader(self._socket)
+        if self._writing:
+            self._loop.remove_writer(self._socket)
+        self._conn.finish()
+        for job in self.jobs:
+            if not job.done.done():
+                failure = job.failure or ConnectionLost(reason.strip(), sent=True)
+                job.done.set_exception(failure)
+        self.jobs.clear()
+        self._on_lost(self)
+
+
+async def open_link(
+    conninfo: str,
+    *,
+    timeout_s: float,
+    on_free: Callable[[Link, Job], None],
+    on_lost: Callable[[Link], None],
+) -> Link:
+    """Connects without blocking the loop.  Raises DatabaseUnavailable."""
+    loop = asyncio.get_running_loop()
+    conn = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        async with asyncio.timeout(timeout_s):
+            await _connect(conn, loop)
+    except TimeoutError:
+        conn.finish()
+        raise DatabaseUnavailable(f"the database did not answer within {timeout_s:g} s") from None
+    except BaseException:
+        conn.finish()
+        raise
+    return Link(conn, loop, on_free=on_free, on_lost=on_lost)
+
+
+async def _connect(conn: PGconn, loop: asyncio.AbstractEventLoop) -> None:
+    if conn.status == ConnStatus.BAD:
+        raise DatabaseUnavailable(_message(conn))
+    status = PollingStatus.WRITING
+    while status != PollingStatus.OK:
+        ready: asyncio.Future[None] = loop.create_future()
+        socket = conn.socket
+        watch, unwatch = (
+            (loop.add_reader, loop.remove_reader)
+            if status == PollingStatus.READING
+            else (loop.add_writer, loop.remove_writer)
+        )
+        watch(socket, _set_once, ready)
+        try:
+            await ready
+        finally:
+            unwatch(socket)
+        status = conn.connect_poll()
+        if status == PollingStatus.FAILED:
+            raise DatabaseUnavailable(_message(conn))
+
+
+def _set_once(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _message(conn: PGconn) -> str:
+    return conn.get_error_message().strip()
+
+
+def _read(result: PGresult) -> Result:
+    width = result.nfields
+    rows = [
+        tuple(result.get_value(row, column) for column in range(width))
+        for row in range(result.ntuples)
+    ]
+    columns = tuple((result.fname(column) or b"").decode() for column in range(width))
+    tag = (result.command_status or b"").decode()
+    match = _NUMBER.search(tag)
+    return Result(rows, columns, int(match[1]) if match else 0, tag)
+
+
+def read_diagnosis(result: PGresult) -> Diagnosis:
+    """What the server says of an error, as text."""
+
+    def text(field: DiagnosticField) -> str | None:
+        raw = result.error_field(field)
+        return raw.decode("utf-8", "replace") if raw is not None else None
+
+    return Diagnosis(
+        sqlstate=text(DiagnosticField.SQLSTATE) or "XX000",
+        message=text(DiagnosticField.MESSAGE_PRIMARY) or "",
+        detail=text(DiagnosticField.MESSAGE_DETAIL),
+        hint=text(DiagnosticField.MESSAGE_HINT),
+        position=text(DiagnosticField.STATEMENT_POSITION),
+        schema=text(DiagnosticField.SCHEMA_NAME),
+        table=text(DiagnosticField.TABLE_NAME),
+        column=text(DiagnosticField.COLUMN_NAME),
+        constraint=text(DiagnosticField.CONSTRAINT_NAME),
+        context=text(DiagnosticField.CONTEXT),
+        severity=text(DiagnosticField.SEVERITY_NONLOCALIZED),
+    )
