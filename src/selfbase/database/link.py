@@ -304,7 +304,7 @@ async def _connect(conn: PGconn, loop: asyncio.AbstractEventLoop) -> None:
             await ready
         finally:
             unwatch(socket)
-        status = conn.connect_poll()
+        status = PollingStatus(conn.connect_poll())
         if status == PollingStatus.FAILED:
             raise DatabaseUnavailable(_message(conn))
 

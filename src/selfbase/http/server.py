@@ -1,0 +1,157 @@
+"""The native HTTP shell: listens, keeps count of connections, drains.
+
+Serves any `Handler` on a TCP port or Unix socket.  `SO_REUSEPORT` lets several workers share a
+port.  Source: reference/performance-spike.md section 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from selfbase.http.connection import Connection
+from selfbase.http.limits import HttpLimits
+from selfbase.http.values import Handler, Request
+from selfbase.kit.events import Event, Events
+from selfbase.kit.failures import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed(Event):
+    """A handler raised something it should have turned into an answer: a bug of ours."""
+
+    name: ClassVar[str] = "http.handler.failed"
+    level: ClassVar = "error"
+    service: ClassVar[str] = "http"
+    request_id: str
+    method: str
+    path: str
+    error: str
+    where: str
+
+
+class Server:
+    """One listening socket and its connections."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        events: Events,
+        *,
+        limits: HttpLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.handler = handler
+        self.limits = limits or HttpLimits()
+        self.scheme = "https" if tls else "http"
+        self.draining = False
+        self.loop: asyncio.AbstractEventLoop
+        self._events = events
+        self._tls = tls
+        self._connections: set[Connection] = set()
+        self._listener: asyncio.Server | None = None
+        self._emptied: asyncio.Event | None = None
+
+    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Starts listening; the port, which is chosen by the system for 0.
+        Raises ConfigurationError when the address cannot be had."""
+        self.loop = asyncio.get_running_loop()
+        sock = _bind(host, port, reuse_port=reuse_port)
+        self._listener = await self.loop.create_server(
+            self._make_connection, sock=sock, backlog=1024, ssl=self._tls
+        )
+        return int(sock.getsockname()[1])
+
+    async def listen_unix(self, path: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._listener = await self.loop.create_unix_server(self._make_connection, path)
+
+    def _make_connection(self) -> Connection:
+        return Connection(self)
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    def admit(self, connection: Connection) -> bool:
+        if len(self._connections) >= self.limits.connections_max:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if self._emptied is not None and not self._connections:
+            self._emptied.set()
+
+    def report(self, request: Request, error: BaseException) -> None:
+        self._events.emit(
+            HandlerFailed(
+                request_id=request.id,
+                method=request.method,
+                path=request.full_path,
+                error=f"{type(error).__name__}: {error}",
+                where=_where(error),
+            )
+        )
+
+    async def close(self) -> None:
+        """Stops accepting, lets running requests end, then cuts what is left."""
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            self._emptied = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.limits.drain_timeout_s):
+                    await self._emptied.wait()
+        for connection in list(self._connections):
+            connection.abort()
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    places: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(places[-6:])
+
+
+def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror}",
+            hint="Stop the program that uses the port, choose another with --port,"
+            " or let Selfbase choose with --port auto.",
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+async def serve(
+    handler: Handler, events: Events, host: str, port: int, ready: Callable[[int], None]
+) -> None:
+    """Listens until cancelled; `ready` hears the port."""
+    server = Server(handler, events)
+    ready(await server.listen(host, port))
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
