@@ -1,0 +1,1 @@
+"""PostgreSQL for every service: the cluster, its bootstrap, and the one door to rows."""

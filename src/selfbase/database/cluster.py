@@ -1,0 +1,425 @@
+"""One PostgreSQL cluster of ours: create it, start it, stop it, and say how to reach it.
+
+The server is a plain child process of the caller, never a daemon: whoever starts a cluster holds
+its lock (a file beside the data folder) until it stops it or dies. So a second start while the
+owner lives is refused, and a server found running while nobody holds the lock is an orphan (its
+owner was killed): the next start stops it cleanly and starts its own, which keeps one rule for who
+may signal it, who reads its exit status, and which settings are in force.
+
+Knows nothing of roles and schemas (bootstrap) nor of who uses the connections (executor).
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TypedDict
+
+from selfbase.database import cluster_errors as errors
+from selfbase.database.binaries import PostgresBinaries, default_cache_dir
+from selfbase.database.cluster_settings import (
+    PORT_WITHOUT_TCP,
+    ClusterSettings,
+    is_socket_dir_usable,
+    plan_server_settings,
+    plan_short_name,
+    render_configuration,
+    render_host_access,
+)
+from selfbase.database.extensions import plan_preload, publish_extensions
+from selfbase.database.ports import describe_port_in_use, is_port_free
+from selfbase.database.postmaster import PID_FILE, find_pid_file, find_postmaster, is_alive
+from selfbase.database.server_user import ServerUser, can_traverse, find_server_user, own
+from selfbase.database.start_failure import is_memory_still_attached, parse_start_failure
+
+SUPERUSER = "supabase_admin"
+CONFIGURATION, INCLUDE_LINE = "selfbase.conf", "include_if_exists = 'selfbase.conf'"
+POLL_S = 0.002
+RETRY_S = 0.05
+QUIT_TIMEOUT_S = 10.0
+ROOT_DATA_DIR = Path("/var/lib/selfbase")
+ROOT_SOCKET_DIR = Path("/run/selfbase")
+ZONE_FILES = Path("/usr/share/zoneinfo")
+
+
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+class Cluster:
+    """One data folder and the server that runs it. Not safe for use from several threads."""
+
+    def __init__(
+        self, binaries: PostgresBinaries, settings: ClusterSettings, cache_dir: Path | None = None
+    ) -> None:
+        self.binaries = binaries
+        self.settings = settings
+        self.cache_dir = cache_dir or default_cache_dir()
+        self.user: ServerUser | None = find_server_user()
+        self.data_dir = self._find_place(settings.data_dir)
+        self.socket_dir = self._choose_socket_dir()
+        self.log_path = settings.log_path or settings.data_dir.with_name("postgres.log")
+        self._identity: _Identity = (
+            {"user": self.user.uid, "group": self.user.gid, "extra_groups": []} if self.user else {}
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+
+    # What it is
+
+    @property
+    def port(self) -> int:
+        """The TCP port, or without TCP the number in the name of the socket."""
+        return self.settings.port or PORT_WITHOUT_TCP
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, None when it does not run."""
+        found = find_postmaster(self.data_dir)
+        return found.pid if found else None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The child started by this object, for a supervisor to wait on."""
+        return self._process
+
+    def exists(self) -> bool:
+        """Whether the data folder has been created."""
+        return (self.data_dir / "PG_VERSION").is_file()
+
+    def is_running(self) -> bool:
+        """Whether a server runs the data folder, ours or another's, and accepts connections."""
+        found = find_postmaster(self.data_dir)
+        return found is not None and found.is_ready
+
+    def superuser_dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
+        """A libpq connection string over the private socket."""
+        return f"host={self.socket_dir} port={self.port} dbname={database} user={user}"
+
+    # Life
+
+    def create(self) -> None:
+        """Make the data folder. Either the whole of it appears, or nothing does."""
+        if self.exists():
+            raise errors.ClusterError(f"{self.data_dir} already holds a cluster.")
+        with self._locked():
+            self._make_own_dir(self.data_dir.parent)
+            if self.data_dir.exists() and any(self.data_dir.iterdir()):
+                raise errors.ClusterError(
+                    f"{self.data_dir} is not empty and holds no cluster. Move its content away."
+                )
+            # Beside the final place, so that the rename is one step on one file system.
+            with tempfile.TemporaryDirectory(
+                dir=self.data_dir.parent, prefix="creating-", ignore_cleanup_errors=True
+            ) as temporary:
+                own(Path(temporary), self.user, 0o700)
+                fresh = Path(temporary) / "data"
+                self._run_initdb(fresh)
+                with (fresh / "postgresql.conf").open("a") as file:
+                    file.write(f"\n{INCLUDE_LINE}\n")
+                if self.data_dir.exists():
+                    self.data_dir.rmdir()
+                fresh.rename(self.data_dir)
+            _sync_folder(self.data_dir.parent)
+            self._record_place()
+
+    def start(self) -> None:
+        """Start the server and return when it accepts connections.
+
+        Raises one of cluster_errors, with nothing left running.
+        """
+        self._check_version()
+        self._take_lock()
+        try:
+            self._end_orphan()
+            self._clear_stale_files()
+            if self.settings.port is not None and not is_port_free(self.settings.host, self.port):
+                raise errors.PortInUseError(
+                    describe_port_in_use(self.settings.host, self.port, "Database")
+                )
+            self._write_configuration()
+            self._spawn_until_ready()
+        except BaseException:
+            self._release_lock()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server: a fast shutdown, an immediate one after the deadline. Idempotent."""
+        try:
+            found = find_postmaster(self.data_dir)
+            if self._process is not None and self._process.poll() is None:
+                self._end(self._process.pid)
+            elif found is not None:
+                self._end(found.pid)
+        finally:
+            self._process = None
+            self._release_lock()
+
+    # Places
+
+    def _find_place(self, asked: Path) -> Path:
+        """The data folder itself: as asked, or for root one that the server's user can reach."""
+        asked = asked.absolute()
+        if asked.is_symlink():
+            return asked.resolve()
+        if self.user is None or can_traverse(asked.parent, self.user):
+            return asked
+        return ROOT_DATA_DIR / plan_short_name(asked) / "data"
+
+    def _record_place(self) -> None:
+        """Leave a link at the asked place when the data had to go elsewhere."""
+        asked = self.settings.data_dir.absolute()
+        if self.data_dir != asked and not asked.is_symlink():
+            asked.parent.mkdir(parents=True, exist_ok=True)
+            asked.symlink_to(self.data_dir)
+
+    def _choose_socket_dir(self) -> Path:
+        asked = self.settings.socket_dir.absolute() if self.settings.socket_dir else None
+        if (
+            asked is not None
+            and is_socket_dir_usable(asked, self.port)
+            and (self.user is None or can_traverse(asked.parent, self.user))
+        ):
+            return asked
+        name = plan_short_name(self.data_dir)
+        if self.user is not None:
+            return ROOT_SOCKET_DIR / name
+        runtime = Path(f"/run/user/{os.geteuid()}")
+        if runtime.is_dir() and os.access(runtime, os.W_OK):
+            return runtime / "selfbase" / name
+        # Fixed, not the caller's TMPDIR: other processes must find the same place.
+        return Path(f"/tmp/selfbase-{os.geteuid()}") / name  # noqa: S108
+
+    def _make_own_dir(self, folder: Path) -> None:
+        """Make what is missing of a folder's path, for the server's user and nobody else."""
+        missing = [part for part in (folder, *folder.parents) if not part.exists()]
+        for part in reversed(missing):
+            part.mkdir(exist_ok=True)
+            # Shared parents stay open to pass through; the last one is private.
+            own(part, self.user, 0o700 if part == folder else 0o711)
+
+    # Lock
+
+    def _take_lock(self) -> None:
+        self._make_own_dir(self.data_dir.parent)
+        lock = self.data_dir.with_name(f"{self.data_dir.name}.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip()
+            lock.close()
+            raise errors.ClusterInUseError(
+                f"{self.data_dir} is in use by Selfbase process {owner or '(unknown)'}. "
+                "Stop that one first."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._take_lock()
+        try:
+            yield
+        finally:
+            self._release_lock()
+
+    # Steps of create and start
+
+    def _run_initdb(self, folder: Path) -> None:
+        if self.binaries.version >= 17:
+            # Needs no library and no installed locale, and never changes its sort order.
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8"]
+        else:
+            locale = ["--locale=C.UTF-8"]
+        command = [
+            self.binaries.program("initdb"),
+            f"--pgdata={folder}",
+            f"--username={SUPERUSER}",
+            "--encoding=UTF8",
+            *locale,
+            "--wal-segsize=1",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--data-checksums",
+            "--no-instructions",
+            *([] if self.settings.durable else ["--no-sync"]),
+        ]
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=self.binaries.environment(),
+            **self._identity,
+        )
+        if ended.returncode != 0:
+            raise parse_start_failure(ended.stdout + ended.stderr, self.data_dir)
+
+    def _check_version(self) -> None:
+        try:
+            made_by = (self.data_dir / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            raise errors.ClusterError(f"There is no cluster in {self.data_dir}.") from None
+        if made_by != str(self.binaries.version):
+            raise errors.VersionMismatchError(
+                f"{self.data_dir} was made by PostgreSQL {made_by}, but {self.binaries.bin_dir} is "
+                f"PostgreSQL {self.binaries.version}. Nothing was changed. Use the programs of "
+                f"version {made_by} (--postgres system, or their bin folder), or move the data with "
+                "pg_dump or pg_upgrade."
+            )
+
+    def _end_orphan(self) -> None:
+        found = find_postmaster(self.data_dir)
+        if found is not None:
+            self._end(found.pid)
+
+    def _clear_stale_files(self) -> None:
+        """Remove what a killed server left and a new one would stumble over.
+
+        Called with the lock held and no server running, so nothing here belongs to anybody.
+        """
+        left = find_pid_file(self.data_dir)
+        if left is not None and is_alive(left.pid):
+            # The number now belongs to another process, and the server would refuse to start. The
+            # file must stay: its shared memory id lets the server see backends that outlived their
+            # killed parent. The server takes its own parent's pid for stale, so we put in ours.
+            _rewrite_pid(self.data_dir / PID_FILE)
+        elif left is None:
+            (self.data_dir / PID_FILE).unlink(missing_ok=True)  # empty: the disk was full
+        self._make_own_dir(self.socket_dir)
+        own(self.socket_dir, self.user, 0o700)
+        for stale in self.socket_dir.glob(".s.PGSQL.*"):
+            stale.unlink()
+
+    def _write_configuration(self) -> None:
+        extension_dir = publish_extensions(self.binaries, self.cache_dir)
+        planned = plan_server_settings(
+            self.settings,
+            self.binaries.version,
+            self.socket_dir,
+            has_time_zones=(ZONE_FILES / "UTC").exists(),
+            preload=plan_preload(self.binaries),
+            extension_settings=extension_dir,
+        )
+        self._write_own(self.data_dir / CONFIGURATION, render_configuration(planned))
+        self._write_own(self.data_dir / "pg_hba.conf", render_host_access(self.settings))
+        main = self.data_dir / "postgresql.conf"
+        if INCLUDE_LINE not in main.read_text():  # a folder restored from elsewhere
+            with main.open("a") as file:
+                file.write(f"\n{INCLUDE_LINE}\n")
+
+    def _write_own(self, path: Path, text: str) -> None:
+        fresh = path.with_name(f"{path.name}.new")
+        try:
+            fresh.write_text(text)
+            own(fresh, self.user, 0o600)
+            fresh.rename(path)
+        except OSError as error:
+            raise parse_start_failure(f"FATAL: {error}", self.data_dir) from error
+
+    def _spawn_until_ready(self) -> None:
+        deadline = time.monotonic() + self.settings.start_timeout_s
+        while True:
+            said = self._spawn(deadline)
+            if said is None:
+                return
+            if not is_memory_still_attached(said) or time.monotonic() > deadline:
+                raise parse_start_failure(said, self.data_dir)
+            time.sleep(RETRY_S)  # backends of a killed server end as soon as they notice
+
+    def _spawn(self, deadline: float) -> str | None:
+        """Start the server once: None when it is ready, what it said when it ended before."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            log_start = log.tell()
+            process = subprocess.Popen(
+                [self.binaries.program("postgres"), "-D", str(self.data_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.data_dir,
+                # A Ctrl-C in the terminal is for the supervisor, which stops us in its order.
+                start_new_session=True,
+                env=self.binaries.environment(),
+                **self._identity,
+            )
+        while process.poll() is None:
+            found = find_pid_file(self.data_dir)
+            if found is not None and found.pid == process.pid and found.is_ready:
+                self._process = process
+                return None
+            if time.monotonic() > deadline:
+                self._kill_unready(process)
+                raise errors.StartFailedError(
+                    f"PostgreSQL was not ready after {self.settings.start_timeout_s:g} s. "
+                    f"See {self.log_path}."
+                )
+            time.sleep(POLL_S)
+        with self.log_path.open("rb") as log:
+            log.seek(log_start)
+            return log.read().decode(errors="replace")
+
+    def _kill_unready(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(signal.SIGQUIT)
+        try:
+            process.wait(QUIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _end(self, pid: int) -> None:
+        """SIGINT is a fast shutdown; SIGQUIT an immediate one, repaired by the next start."""
+        for number, timeout_s in (
+            (signal.SIGINT, self.settings.stop_timeout_s),
+            (signal.SIGQUIT, QUIT_TIMEOUT_S),
+        ):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if self._wait_for_end(pid, timeout_s):
+                return
+        raise errors.StopFailedError(
+            f"PostgreSQL (pid {pid}) on {self.data_dir} does not end. See {self.log_path}."
+        )
+
+    def _wait_for_end(self, pid: int, timeout_s: float) -> bool:
+        if self._process is not None and self._process.pid == pid:
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+        deadline = time.monotonic() + timeout_s
+        while is_alive(pid):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+
+def _rewrite_pid(path: Path) -> None:
+    _, _, rest = path.read_text().partition("\n")
+    path.write_text(f"{os.getpid()}\n{rest}")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Which unprivileged user PostgreSQL runs as when we are root, and what that user can reach.
+
+PostgreSQL refuses to run as root. When the caller is root, this module picks the user and answers
+whether a path is within that user's reach. It starts no server.
+"""
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFERRED_NAMES = ("selfbase", "postgres")
+LAST_RESORT_NAME = "nobody"
+
+
+@dataclass(frozen=True)
+class ServerUser:
+    """The user and group that own the data folder and run the server."""
+
+    name: str
+    uid: int
+    gid: int
+    group_ids: frozenset[int]
+
+
+def find_server_user() -> ServerUser | None:
+    """The user PostgreSQL must run as, or None when it may run as the caller (who is not root)."""
+    if os.geteuid() != 0:
+        return None
+    for name in PREFERRED_NAMES:
+        if (user := _find_user(name)) is not None:
+            return user
+    if (useradd := shutil.which("useradd")) is not None:
+        # Two starts may race here: what counts is that the user exists afterwards.
+        subprocess.run(
+            [
+                useradd,
+                "--system",
+                "--user-group",
+                "--no-create-home",
+                "--shell",
+                "/usr/sbin/nologin",
+                PREFERRED_NAMES[0],
+            ],
+            check=False,
+            capture_output=True,
+        )
+        if (user := _find_user(PREFERRED_NAMES[0])) is not None:
+            return user
+    return _find_user(LAST_RESORT_NAME)
+
+
+def can_traverse(folder: Path, user: ServerUser) -> bool:
+    """Whether the user may pass through every existing folder on the way to, and including, this one."""
+    resolved = folder.resolve()
+    return all(
+        _may_enter(part.stat(), user) for part in (resolved, *resolved.parents) if part.exists()
+    )
+
+
+def own(path: Path, user: ServerUser | None, mode: int) -> None:
+    """Give one file or folder to the user with exactly this mode, whatever the umask is."""
+    path.chmod(mode)
+    if user is not None:
+        os.chown(path, user.uid, user.gid)
+
+
+def _find_user(name: str) -> ServerUser | None:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    groups = {group.gr_gid for group in grp.getgrall() if name in group.gr_mem}
+    return ServerUser(name, entry.pw_uid, entry.pw_gid, frozenset(groups | {entry.pw_gid}))
+
+
+def _may_enter(status: os.stat_result, user: ServerUser) -> bool:
+    if status.st_uid == user.uid:
+        return bool(status.st_mode & stat.S_IXUSR)
+    if status.st_gid in user.group_ids:
+        return bool(status.st_mode & stat.S_IXGRP)
+    return bool(status.st_mode & stat.S_IXOTH)
