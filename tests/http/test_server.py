@@ -200,7 +200,9 @@ async def test_continue_is_sent_before_the_body_is_read(echo: Served) -> None:
         b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
         b"Connection: close\r\nContent-Length: 2\r\n\r\n"
     )
-    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert (
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    )
     writer.write(b"hi")
     assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"hi")
     writer.close()

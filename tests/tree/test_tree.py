@@ -26,9 +26,10 @@ SERVICES = [
 # From the top down; a module may import from its own layer's folder and from lower layers.
 LAYERS: list[set[str]] = [
     {"cli"},
-    {"app", "asgi", "supervisor"},
+    {"supervisor", "asgi"},
+    {"app"},
     {*SERVICES, "gateway"},
-    {"project"},
+    {"project", "workspace"},
     {"database", "http"},
     {"identity"},
     {"kit"},

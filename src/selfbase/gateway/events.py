@@ -1,0 +1,40 @@
+"""What happens at the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from selfbase.kit.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServed(Event):
+    """One request was answered.  The path holds no query, which may hold personal data."""
+
+    name: ClassVar[str] = "gateway.request"
+    service: ClassVar[str] = "gateway"
+    request_id: str
+    project: str
+    upstream: str
+    method: str
+    path: str
+    status: int
+    took_ms: float
+    client: str
+    key: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFailed(Event):
+    """A service raised instead of answering: a bug of ours."""
+
+    name: ClassVar[str] = "gateway.service.failed"
+    level: ClassVar = "error"
+    service: ClassVar[str] = "gateway"
+    request_id: str
+    project: str
+    upstream: str
+    error: str
+    where: str

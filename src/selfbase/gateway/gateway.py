@@ -1,0 +1,323 @@
+"""The gateway: one request from the port to the service that answers it.
+
+The order of steps is that of reference/gateway-and-stack.md section 2.1.  A request never leaves
+the process between here and the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import time
+from base64 import b64decode
+from typing import Protocol
+
+from selfbase.gateway.cors import add_cors, answer_preflight, is_preflight
+from selfbase.gateway.events import RequestServed, ServiceFailed
+from selfbase.gateway.health import is_ready, probe_project
+from selfbase.gateway.keys import check_gate, find_shown_key, translate_key
+from selfbase.gateway.ratelimit import RateLimiter
+from selfbase.gateway.routes import (
+    Gate,
+    Match,
+    PathRefused,
+    find_raw_route,
+    find_route,
+    normalise_path,
+)
+from selfbase.gateway.settings import GatewaySettings
+from selfbase.http.values import Request, Response, WebSocket, json_response
+from selfbase.kit.events import Events
+from selfbase.kit.failures import Failure
+from selfbase.project import Project, Service
+
+# Only the gateway may say these: a client's own are dropped.
+_RESERVED = ("sb-api-key", "x-api-key")
+
+
+class Projects(Protocol):
+    """Which project a host name belongs to."""
+
+    def find(self, host: str) -> Project | None: ...
+
+
+class OneProject:
+    """The registry of a process that serves a single project under every name."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def find(self, host: str) -> Project | None:
+        return self._project
+
+
+class NotBuilt(Failure):
+    code = "not_implemented"
+    status = 501
+
+    def __init__(self, service: str) -> None:
+        super().__init__(
+            f"The {service} service is not part of this version of Selfbase",
+            details={"service": service},
+        )
+
+
+class Gateway:
+    """Answers every request of the public port."""
+
+    def __init__(self, projects: Projects, settings: GatewaySettings, events: Events) -> None:
+        self._projects = projects
+        self._settings = settings
+        self._events = events
+        self._proxies = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
+        self._limiter: RateLimiter | None = None
+        if settings.rate_limit_per_s > 0:
+            burst = settings.rate_limit_burst or max(1, int(settings.rate_limit_per_s * 2))
+            self._limiter = RateLimiter(settings.rate_limit_per_s, burst)
+
+    async def answer(self, request: Request) -> Response:
+        started_s = time.monotonic()
+        passage = Passage()
+        try:
+            response = await self._answer(request, passage)
+        except Failure as failure:
+            response = render_failure(failure)
+        if "origin" in request.headers and not passage.preflight:
+            add_cors(response)
+        response.headers.append(("sb-request-id", request.id))
+        self._log(request, passage, response.status, started_s)
+        return response
+
+    async def _answer(self, request: Request, passage: Passage) -> Response:
+        if is_preflight(request.method, request.headers):
+            passage.preflight = True
+            return answer_preflight(request.headers)
+        service, match = await self._admit(request, passage)
+        if isinstance(service, Response):
+            return service
+        try:
+            if match.row.timeout_s is None:
+                return await service.answer(request)
+            async with asyncio.timeout(match.row.timeout_s):
+                return await service.answer(request)
+        except TimeoutError:
+            raise Failure("The upstream server is timing out", code="timeout", status=504) from None
+        except Failure:
+            raise
+        except Exception as error:
+            self._report(request, passage, error)
+            raise Failure(code="internal") from error
+
+    async def connect(self, socket: WebSocket) -> None:
+        started_s = time.monotonic()
+        passage = Passage()
+        status = 101
+        try:
+            service, _ = await self._admit(socket.request, passage, socket=True)
+            if isinstance(service, Response):
+                status = service.status
+                await socket.reject(service)
+                return
+            await service.connect(socket)
+        except Failure as failure:
+            status = failure.status
+            await socket.reject(render_failure(failure))
+        finally:
+            self._log(socket.request, passage, status, started_s)
+
+    async def _admit(
+        self, request: Request, passage: Passage, *, socket: bool = False
+    ) -> tuple[Service | Response, Match]:
+        """Steps 2 to 10: after this the request is the service's."""
+        self._believe_proxies(request)
+        project = self._projects.find(request.host)
+        if project is None:
+            raise Failure("No project at this address", code="not_found", status=404)
+        passage.project = project
+        match = _find_match(request)
+        passage.service = match.row.service
+        own = await self._answer_own(request, project)
+        if own is not None:
+            return own, match
+        if match.row.keys:
+            self._translate(request, match, project, passage, socket=socket)
+        else:
+            request.headers.replace("sb-api-key", None)
+        self._limit(request, project, passage)
+        service = project.services.get(match.row.service)
+        if service is None:
+            raise NotBuilt(match.row.service)
+        if match.row.gate is Gate.BASIC:
+            self._check_login(request, project)
+        request.path = match.path
+        request.prefix = match.prefix
+        return service, match
+
+    def _translate(
+        self, request: Request, match: Match, project: Project, passage: Passage, *, socket: bool
+    ) -> None:
+        headers = request.headers
+        for name in _RESERVED:
+            if name in headers:
+                headers.replace(name, None)
+        header = headers.get("apikey")
+        shown = find_shown_key(header, request.query) if "apikey=" in request.query else header
+        authorization = headers.find("authorization")
+        done = translate_key(header, authorization, request.query, project.keys, keep_query=socket)
+        check_gate(match.row.gate, done.key, shown)
+        request.query = done.query
+        if done.authorization != authorization and match.row.gate is not Gate.BASIC:
+            headers.replace("authorization", done.authorization)
+        if done.key is not None:
+            passage.key = done.key.name
+            passage.key_id = done.key.id
+            if socket:
+                headers.replace("x-api-key", done.key.token)
+            if header:
+                headers.replace("apikey", done.key.token)
+
+    def _limit(self, request: Request, project: Project, passage: Passage) -> None:
+        if self._limiter is None:
+            return
+        verdict = self._limiter.decide(
+            (project.ref, passage.key_id, request.client), time.monotonic()
+        )
+        if not verdict.allowed:
+            raise Failure(
+                "API rate limit exceeded",
+                code="over_request_rate_limit",
+                status=429,
+                headers=[
+                    ("retry-after", str(verdict.retry_after_s)),
+                    ("x-ratelimit-limit", str(verdict.limit)),
+                    ("x-ratelimit-remaining", str(verdict.remaining)),
+                ],
+            )
+
+    def _check_login(self, request: Request, project: Project) -> None:
+        scheme, _, encoded = request.headers.get("authorization").partition(" ")
+        wanted_name = self._settings.dashboard_username or project.secrets.dashboard_username
+        wanted = self._settings.dashboard_password or project.secrets.dashboard_password
+        try:
+            given = b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
+        except ValueError:
+            given = b""
+        if not hmac.compare_digest(given, f"{wanted_name}:{wanted}".encode()):
+            raise Failure(
+                "Log in to open the dashboard",
+                code="unauthorized",
+                status=401,
+                headers=[("www-authenticate", 'Basic realm="Selfbase", charset="UTF-8"')],
+            )
+        request.headers.replace("authorization", None)
+
+    async def _answer_own(self, request: Request, project: Project) -> Response | None:
+        if request.path not in ("/health", "/live", "/ready"):
+            return None
+        if request.method not in ("GET", "HEAD"):
+            raise Failure("Method not allowed", code="method_not_allowed", status=405)
+        if request.path == "/live":
+            return json_response({"status": "LIVE"})
+        report = await probe_project(project)
+        well = is_ready(report) if request.path == "/ready" else report["status"] == "HEALTHY"
+        return json_response(report, 200 if well else 503)
+
+    def _believe_proxies(self, request: Request) -> None:
+        """Takes address, scheme and host from a proxy we trust."""
+        headers = request.headers
+        forwarded = headers.find("x-forwarded-for")
+        proto = headers.find("x-forwarded-proto")
+        host = headers.find("x-forwarded-host")
+        if (forwarded or proto or host) is None or not self._is_trusted(request.client):
+            return
+        if forwarded:
+            for part in reversed(forwarded.split(",")):
+                request.client = part.strip()
+                if not self._is_trusted(request.client):
+                    break
+        if proto in ("http", "https"):
+            request.scheme = proto
+        if host:
+            request.host = host.split(",")[0].strip()
+
+    def _is_trusted(self, address: str) -> bool:
+        if not address:
+            return True  # a Unix socket
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self._proxies)
+
+    def _report(self, request: Request, passage: Passage, error: Exception) -> None:
+        trace = error.__traceback__
+        places: list[str] = []
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        self._events.emit(
+            ServiceFailed(
+                request_id=request.id,
+                project=passage.project.ref if passage.project else "",
+                upstream=passage.service,
+                error=f"{type(error).__name__}: {error}",
+                where=" > ".join(places[-5:]),
+            )
+        )
+
+    def _log(self, request: Request, passage: Passage, status: int, started_s: float) -> None:
+        wanted = self._settings.access_log
+        if wanted == "off" or (wanted == "errors" and status < 400):
+            return
+        self._events.emit(
+            RequestServed(
+                request_id=request.id,
+                project=passage.project.ref if passage.project else "",
+                upstream=passage.service,
+                method=request.method,
+                path=request.full_path,
+                status=status,
+                took_ms=round((time.monotonic() - started_s) * 1000, 2),
+                client=request.client,
+                key=passage.key,
+                user_agent=request.headers.get("user-agent"),
+            )
+        )
+
+
+class Passage:
+    """What is learnt about one request on its way, for the log."""
+
+    __slots__ = ("key", "key_id", "preflight", "project", "service")
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self.service = ""
+        self.key = ""
+        self.key_id = ""
+        self.preflight = False
+
+
+def _find_match(request: Request) -> Match:
+    raw = find_raw_route(request.path)
+    if raw is not None:
+        return raw
+    try:
+        request.path = normalise_path(request.path)
+    except PathRefused as refused:
+        raise Failure(
+            f"This path is not accepted: {refused}", code="bad_request", status=400
+        ) from None
+    return find_route(request.path)
+
+
+def render_failure(failure: Failure) -> Response:
+    """The gateway's own errors: `{"message", "hint"?, "code", ...}`."""
+    body: dict[str, object] = {"message": failure.message, "code": failure.code}
+    if failure.hint:
+        body["hint"] = failure.hint
+    if isinstance(failure.details, dict):
+        body.update(failure.details)
+    return json_response(body, failure.status, list(failure.headers))

@@ -1,0 +1,67 @@
+"""The user's `supabase/config.toml`, in the format of the official CLI.
+
+`env(NAME)` stands for an environment variable; `.env` files beside and above are read for it.
+Source: supabase CLI, pkg/config (2026-10).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfbase.kit.failures import ConfigurationError
+from selfbase.workspace.dotenv import parse_dotenv
+
+FOLDER = "supabase"
+_ENV = re.compile(r"^env\(([A-Za-z_][A-Za-z0-9_]*)\)$")
+_DOTENVS = ("supabase/.env.local", "supabase/.env", ".env.local", ".env")
+
+
+@dataclass(frozen=True, slots=True)
+class UserFolder:
+    """What the working directory holds: the parsed file, or an empty tree when there is none."""
+
+    root: Path
+    config: Mapping[str, Any]
+    variables: Mapping[str, str]
+
+    @property
+    def supabase_dir(self) -> Path:
+        return self.root / FOLDER
+
+
+def open_user_folder(root: Path, environment: Mapping[str, str]) -> UserFolder:
+    """Reads `supabase/config.toml` below `root`.  Raises ConfigurationError when it is not TOML."""
+    variables: dict[str, str] = {}
+    for name in reversed(_DOTENVS):
+        path = root / name
+        if path.is_file():
+            variables.update(parse_dotenv(path.read_text()))
+    variables.update(environment)
+    path = root / FOLDER / "config.toml"
+    if not path.is_file():
+        return UserFolder(root, {}, variables)
+    try:
+        tree = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{FOLDER}/config.toml is not valid TOML: {error}") from None
+    return UserFolder(root, substitute(tree, variables), variables)
+
+
+def substitute(node: Any, variables: Mapping[str, str]) -> Any:
+    """Replaces `env(NAME)`; a variable that is not set leaves the setting out."""
+    if isinstance(node, Mapping):
+        replaced = {key: substitute(value, variables) for key, value in node.items()}
+        return {key: value for key, value in replaced.items() if value is not None}
+    if isinstance(node, list):
+        items = (substitute(item, variables) for item in node)
+        return [item for item in items if item is not None]
+    if isinstance(node, str):
+        match = _ENV.match(node.strip())
+        if match:
+            return variables.get(match[1])
+    return node

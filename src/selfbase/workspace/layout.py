@@ -1,0 +1,51 @@
+"""Where the state of a project lies: everything under one folder, `.selfbase` by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths under the state folder.  Nothing is made by asking for a path."""
+
+    root: Path
+
+    @property
+    def data_dir(self) -> Path:
+        return self.root / "db" / "data"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.root / "storage"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def secrets_path(self) -> Path:
+        return self.root / "secrets.toml"
+
+    @property
+    def state_path(self) -> Path:
+        """What the running supervisor says of itself, as JSON; see `supervisor.state`."""
+        return self.root / "run" / "state.json"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.root / "run" / "supervisor.lock"
+
+    def make(self) -> None:
+        """Makes the folders; logs and sockets are for the owner only."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        ignore = self.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        for folder in (self.logs_dir, self.run_dir):
+            folder.mkdir(mode=0o700, exist_ok=True)
