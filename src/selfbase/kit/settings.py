@@ -87,7 +87,8 @@ def setting(
 class Layer(Protocol):
     """One source of settings.  `name` is shown by `selfbase config`."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def find(self, owner: str, field_name: str, info: SettingInfo) -> Any:
         """The raw value (text or already typed), or None when this layer says nothing."""
@@ -127,13 +128,13 @@ class TomlLayer:
 
 @dataclass(frozen=True)
 class ValuesLayer:
-    """Values by field name: the command line, the run-time store, or a test."""
+    """Values by `owner.field` or by field alone: the command line, the run-time store, a test."""
 
     values: Mapping[str, Any]
     name: str = "command line"
 
     def find(self, owner: str, field_name: str, info: SettingInfo) -> Any:
-        return self.values.get(field_name)
+        return self.values.get(f"{owner}.{field_name}", self.values.get(field_name))
 
 
 @dataclass(frozen=True, slots=True)

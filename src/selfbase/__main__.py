@@ -1,0 +1,5 @@
+"""`python -m selfbase`."""
+
+from selfbase.cli.main import main
+
+main()

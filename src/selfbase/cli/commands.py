@@ -1,0 +1,351 @@
+"""The commands.  Each one opens its context, does one thing, and says what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selfbase import __version__
+from selfbase.cli.context import Context, fail, open_context, told_errors
+from selfbase.supervisor.state import State, find_state, is_locked
+
+DIR = click.option("--dir", "directory", metavar="D", help="Folder of the project's state.")
+START_WAIT_S = 330.0
+STOP_WAIT_S = 60.0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="selfbase")
+def cli() -> None:
+    """Selfbase: the whole Supabase platform in one program."""
+
+
+def start_options(command: Any) -> Any:
+    """The options that `start` and `restart` share."""
+    options = (
+        DIR,
+        click.option("--host", help="Address to listen on."),
+        click.option("--port", metavar="N|auto", help="Port of the API."),
+        click.option("--db-port", metavar="N|auto", help="Port of PostgreSQL."),
+        click.option("--mail-port", metavar="N|auto", help="Port of the mail catcher."),
+        click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve."),
+        click.option("--db-url", help="Use this server instead of one of our own."),
+        click.option("--postgres", metavar="embedded|system|DIR", help="Which PostgreSQL to run."),
+        click.option("--detach", is_flag=True, help="Return when it is ready."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def plan_overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """Command line options as settings by `owner.field`."""
+    auto = options.get("port") == "auto"
+    return {
+        "stack.host": options.get("host"),
+        "stack.api_port": options.get("port"),
+        # A user who lets us choose one port wants no clash on any of them.
+        "stack.db_port": options.get("db_port") or ("auto" if auto else None),
+        "stack.mail_port": options.get("mail_port") or ("auto" if auto else None),
+        "stack.workers": options.get("workers"),
+        "stack.db_url": options.get("db_url"),
+        "stack.postgres": options.get("postgres"),
+    }
+
+
+@cli.command()
+@start_options
+def start(directory: str | None, detach: bool, **options: Any) -> None:
+    """Start the project of this folder."""
+    with told_errors():
+        context = open_context(directory, plan_overrides(options))
+        if detach:
+            _start_detached(context)
+        else:
+            _start_here(context)
+
+
+def _start_here(context: Context) -> None:
+    from selfbase.supervisor.options import StartOptions
+    from selfbase.supervisor.supervisor import Supervisor
+
+    stack = context.stack()
+    options = StartOptions(
+        workspace=context.folder.root,
+        state_dir=context.layout.root,
+        overrides=context.overrides,
+    )
+
+    async def on_ready(state: State) -> None:
+        _print_status(context, state, "pretty")
+        click.echo("\nPress Ctrl-C to stop.")
+        sys.stdout.flush()
+
+    async def run() -> None:
+        supervisor = Supervisor(options, stack, stack.project_ref, lambda text: click.echo(text))
+        await supervisor.run(on_ready)
+
+    asyncio.run(run())
+
+
+def _start_detached(context: Context) -> None:
+    if is_locked(context.layout):
+        fail(
+            f"Selfbase already runs in {context.layout.root}",
+            "See it with: selfbase status. End it with: selfbase stop.",
+        )
+    context.layout.make()
+    arguments = [sys.executable, "-m", "selfbase", "start", "--dir", str(context.layout.root)]
+    for name, flag in FLAGS.items():
+        if name in context.overrides:
+            arguments += [flag, str(context.overrides[name])]
+    environment = dict(os.environ)
+    if "stack.db_url" in context.overrides:
+        # Not as an argument: other users of the machine can read those.
+        environment["SELFBASE_DB_URL"] = str(context.overrides["stack.db_url"])
+    report = context.layout.logs_dir / "start.log"
+    with report.open("w") as output:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + START_WAIT_S
+    while time.monotonic() < deadline_s:
+        state = find_state(context.layout)
+        if state is not None and state.pid == process.pid and state.status != "starting":
+            _print_status(context, state, "pretty")
+            return
+        if process.poll() is not None:
+            sys.stderr.write(report.read_text())
+            sys.exit(process.returncode or 1)
+        time.sleep(0.02)
+    process.terminate()
+    fail("The start took too long", f"See the logs in {context.layout.logs_dir}")
+
+
+FLAGS = {
+    "stack.host": "--host",
+    "stack.api_port": "--port",
+    "stack.db_port": "--db-port",
+    "stack.mail_port": "--mail-port",
+    "stack.workers": "--workers",
+    "stack.postgres": "--postgres",
+}
+
+
+@cli.command()
+@DIR
+@click.option("--purge", is_flag=True, help="Delete the database, files and keys too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def stop(directory: str | None, purge: bool, yes: bool) -> None:
+    """Stop the project, and with --purge delete it."""
+    with told_errors():
+        context = open_context(directory)
+        if purge and not yes:
+            click.confirm(f"Delete everything in {context.layout.root}?", abort=True)
+        stopped = _stop(context)
+        click.echo("Stopped." if stopped else f"Nothing runs in {context.layout.root}.")
+        if purge:
+            _purge(context)
+            click.echo(f"Deleted {context.layout.root}.")
+
+
+def _stop(context: Context) -> bool:
+    layout = context.layout
+    state = find_state(layout)
+    if state is None:
+        return _stop_orphan(context)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + STOP_WAIT_S
+    while is_locked(layout):
+        if time.monotonic() > deadline_s:
+            fail(f"Process {state.pid} does not end", f"Force it with: kill -9 {state.pid}")
+        time.sleep(0.02)
+    return True
+
+
+def _stop_orphan(context: Context) -> bool:
+    """Ends a PostgreSQL whose supervisor was killed."""
+    if not context.layout.data_dir.parent.exists():
+        return False
+    cluster = _open_cluster(context)
+    if not cluster.is_running():
+        return False
+    cluster.stop()
+    return True
+
+
+def _open_cluster(context: Context) -> Any:
+    from selfbase.database.binaries import find_binaries
+    from selfbase.database.cluster import Cluster
+    from selfbase.database.cluster_settings import ClusterSettings
+
+    return Cluster(
+        find_binaries(context.stack().postgres), ClusterSettings(data_dir=context.layout.data_dir)
+    )
+
+
+def _purge(context: Context) -> None:
+    data_dir: Path | None = None
+    if context.layout.data_dir.parent.exists():
+        data_dir = _open_cluster(context).data_dir
+    if data_dir is not None and data_dir.exists():
+        shutil.rmtree(data_dir)
+    if context.layout.root.exists():
+        shutil.rmtree(context.layout.root)
+
+
+@cli.command()
+@start_options
+def restart(directory: str | None, detach: bool, **options: Any) -> None:
+    """Stop and start again."""
+    with told_errors():
+        context = open_context(directory, plan_overrides(options))
+        _stop(context)
+        if detach:
+            _start_detached(context)
+        else:
+            _start_here(context)
+
+
+@cli.command()
+@DIR
+@click.option("-o", "--output", type=click.Choice(["pretty", "json", "env"]), default="pretty")
+def status(directory: str | None, output: str) -> None:
+    """Show addresses and keys, under the names of the official CLI."""
+    with told_errors():
+        context = open_context(directory)
+        state = find_state(context.layout)
+        if state is None:
+            fail(f"Nothing runs in {context.layout.root}", "Start it with: selfbase start")
+        _print_status(context, state, output)
+
+
+def _print_status(context: Context, state: State, output: str) -> None:
+    from selfbase.cli.status import make_values, print_pretty, render_env, render_json
+
+    values = make_values(state, context.read_secrets())
+    if output == "env":
+        click.echo(render_env(values), nl=False)
+    elif output == "json":
+        click.echo(render_json(values))
+    else:
+        print_pretty(state, values)
+
+
+@cli.command()
+@DIR
+@click.argument("service", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("-n", "--lines", default=200, show_default=True, help="How many of the last lines.")
+@click.option("--json", "as_json", is_flag=True, help="Lines as they are in the files.")
+def logs(
+    directory: str | None, service: str | None, follow: bool, lines: int, as_json: bool
+) -> None:
+    """Show the log, of one SERVICE or of all."""
+    from collections import deque
+
+    import orjson
+
+    from selfbase.cli.loglines import render_line
+    from selfbase.supervisor.logfiles import follow_logs, read_logs
+
+    with told_errors():
+        folder = open_context(directory).layout.logs_dir
+        if not folder.exists():
+            fail(f"There are no logs in {folder}", "Start the project with: selfbase start")
+
+        def show(line: dict[str, Any]) -> None:
+            click.echo(orjson.dumps(line).decode() if as_json else render_line(line))
+
+        for line in deque(read_logs(folder, service), maxlen=lines):
+            show(line)
+        if follow:
+            with contextlib.suppress(KeyboardInterrupt):
+                for line in follow_logs(folder, service, lambda: time.sleep(0.2)):
+                    show(line)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@DIR
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(directory: str | None, arguments: tuple[str, ...]) -> None:
+    """Open psql on the project's database as postgres; ARGUMENTS go to psql."""
+    from selfbase.database.binaries import find_binaries
+
+    with told_errors():
+        context = open_context(directory)
+        state = find_state(context.layout)
+        if state is None or state.db_port is None:
+            fail("No database of ours runs here", "Start it with: selfbase start")
+        secrets = context.read_secrets()
+        binaries = find_binaries(context.stack().postgres)
+        bundled = Path(binaries.bin_dir) / "psql"
+        program = str(bundled) if bundled.exists() else shutil.which("psql")
+        if program is None:
+            fail("psql is not installed", "Install the PostgreSQL client of your distribution.")
+        environment = {
+            **os.environ,
+            **(binaries.environment() if bundled.exists() else {}),
+            "PGPASSWORD": str(secrets.get("database_passwords", {}).get("postgres", "")),
+        }
+        where = f"host=127.0.0.1 port={state.db_port} user=postgres dbname=postgres"
+        os.execve(program, [program, where, *arguments], environment)  # noqa: S606
+
+
+@cli.command()
+@DIR
+@click.option("--json", "as_json", is_flag=True)
+def config(directory: str | None, as_json: bool) -> None:
+    """Print every setting, its value, and where the value came from; secrets are masked."""
+    from selfbase.cli.configuration import list_effective, print_effective
+
+    with told_errors():
+        print_effective(list_effective(open_context(directory)), as_json=as_json)
+
+
+@cli.command()
+@DIR
+@click.option("--json", "as_json", is_flag=True)
+def doctor(directory: str | None, as_json: bool) -> None:
+    """Check this machine and explain what is wrong."""
+    from selfbase.cli.doctor import examine, print_findings
+
+    with told_errors():
+        findings = examine(open_context(directory))
+        print_findings(findings, as_json=as_json)
+        if any(finding.state == "fail" for finding in findings):
+            sys.exit(1)
+
+
+@cli.command()
+@click.argument("service")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, help="Default: the port its upstream uses.")
+def serve(service: str, host: str, port: int | None) -> None:
+    """Run one SERVICE alone, configured by the environment names of its upstream."""
+    from selfbase.cli.serving import serve_service
+
+    with told_errors():
+        serve_service(service, host, port, dict(os.environ))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(__version__)

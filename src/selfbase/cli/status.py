@@ -1,0 +1,113 @@
+"""What a running project offers: addresses and keys, under the names of the official CLI.
+
+Source: supabase CLI, internal/status (2026-10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from selfbase.supervisor.state import State
+
+S3_REGION = "local"
+
+
+def make_values(state: State, secrets: Mapping[str, Any]) -> dict[str, str]:
+    """Variables by name; secrets in clear text, for the one who asked."""
+    url = state.api_url
+    passwords = secrets.get("database_passwords", {})
+    values = {
+        "API_URL": url,
+        "REST_URL": f"{url}/rest/v1",
+        "GRAPHQL_URL": f"{url}/graphql/v1",
+        "STORAGE_S3_URL": f"{url}/storage/v1/s3",
+        "FUNCTIONS_URL": f"{url}/functions/v1",
+        "STUDIO_URL": url,
+        "ANON_KEY": str(secrets.get("anon_key", "")),
+        "SERVICE_ROLE_KEY": str(secrets.get("service_role_key", "")),
+        "PUBLISHABLE_KEY": str(secrets.get("publishable_key", "")),
+        "SECRET_KEY": str(secrets.get("secret_key", "")),
+        "JWT_SECRET": str(secrets.get("jwt_secret", "")),
+        "S3_PROTOCOL_ACCESS_KEY_ID": str(secrets.get("s3_access_key_id", "")),
+        "S3_PROTOCOL_ACCESS_KEY_SECRET": str(secrets.get("s3_access_key_secret", "")),
+        "S3_PROTOCOL_REGION": S3_REGION,
+    }
+    if state.db_port is not None:
+        password = quote(str(passwords.get("postgres", "")), safe="")
+        host = "127.0.0.1" if state.host == "0.0.0.0" else state.host  # noqa: S104
+        values["DB_URL"] = f"postgresql://postgres:{password}@{host}:{state.db_port}/postgres"
+    if state.mail_port is not None:
+        values["MAILPIT_URL"] = values["INBUCKET_URL"] = f"http://127.0.0.1:{state.mail_port}"
+    return values
+
+
+def render_env(values: Mapping[str, str]) -> str:
+    """`NAME="value"` lines, sorted, as shells and dotenv readers take them."""
+    lines = []
+    for name in sorted(values):
+        text = values[name].replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+        lines.append(f'{name}="{text}"')
+    return "\n".join(lines) + "\n"
+
+
+def render_json(values: Mapping[str, str]) -> str:
+    return orjson.dumps(dict(values), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()
+
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "APIs",
+        (
+            ("Project URL", "API_URL"),
+            ("REST", "REST_URL"),
+            ("GraphQL", "GRAPHQL_URL"),
+            ("Edge Functions", "FUNCTIONS_URL"),
+        ),
+    ),
+    ("Development tools", (("Studio", "STUDIO_URL"), ("Mail catcher", "MAILPIT_URL"))),
+    ("Database", (("URL", "DB_URL"),)),
+    (
+        "API keys",
+        (
+            ("Publishable", "PUBLISHABLE_KEY"),
+            ("Secret", "SECRET_KEY"),
+            ("anon (legacy)", "ANON_KEY"),
+            ("service_role (legacy)", "SERVICE_ROLE_KEY"),
+        ),
+    ),
+    (
+        "Storage (S3)",
+        (
+            ("URL", "STORAGE_S3_URL"),
+            ("Access key", "S3_PROTOCOL_ACCESS_KEY_ID"),
+            ("Secret key", "S3_PROTOCOL_ACCESS_KEY_SECRET"),
+            ("Region", "S3_PROTOCOL_REGION"),
+        ),
+    ),
+)
+
+
+def print_pretty(state: State, values: Mapping[str, str]) -> None:
+    """Tables for a person.  Long keys are not cut: they are there to be copied."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    colour = "green" if state.status == "running" else "yellow"
+    console.print(f"[bold]Selfbase[/bold] is [{colour}]{state.status}[/{colour}]")
+    if state.problem:
+        console.print(f"[yellow]{state.problem}[/yellow]")
+    for title, rows in GROUPS:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.add_column(style="dim", no_wrap=True, min_width=22)
+        table.add_column(no_wrap=True, overflow="ignore")
+        for label, name in rows:
+            if values.get(name):
+                table.add_row(label, values[name])
+        if table.row_count:
+            console.print(f"\n[bold]{title}[/bold]")
+            console.print(table)

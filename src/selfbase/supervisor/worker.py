@@ -1,0 +1,189 @@
+"""A worker: one process that serves all services of its project on the shared port.
+
+It is told what to do over standard input and reports over a pipe; when its parent dies it drains
+and ends.  The first worker also brings the database up to date before anyone serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from selfbase.app import Place, close_project, make_gateway, make_project, open_services
+from selfbase.database.bootstrap import BootstrapError, bootstrap
+from selfbase.database.migrations import MigrationError
+from selfbase.gateway.health import probe_project
+from selfbase.http.server import Server
+from selfbase.http.values import Request, Response, WebSocket, json_response
+from selfbase.identity.secrets import Secrets, open_secrets
+from selfbase.kit.events import Events
+from selfbase.kit.failures import Failure
+from selfbase.kit.settings import EnvLayer, Layer, TomlLayer, ValuesLayer, load_settings
+from selfbase.project import Project
+from selfbase.supervisor.logfiles import LogWriter
+from selfbase.supervisor.messages import Orders, parse_message, parse_orders, render_message
+from selfbase.supervisor.metrics import Metrics
+from selfbase.workspace.config_toml import UserFolder, open_user_folder
+from selfbase.workspace.layout import Layout
+from selfbase.workspace.migrations import (
+    apply_migrations,
+    apply_seeds,
+    find_seeds,
+    list_migrations,
+)
+from selfbase.workspace.settings import StackSettings
+
+FLUSH_S = 0.25
+
+
+class AdminHandler:
+    """The worker's own socket: metrics and health, for the supervisor."""
+
+    def __init__(self, project: Project, metrics: Metrics) -> None:
+        self._project = project
+        self._metrics = metrics
+
+    async def answer(self, request: Request) -> Response:
+        if request.path == "/metrics":
+            kind = "text/plain; version=0.0.4; charset=utf-8"
+            return Response(200, [("content-type", kind)], self._metrics.render().encode())
+        if request.path == "/health":
+            return json_response(await probe_project(self._project))
+        return Response(404)
+
+    async def connect(self, socket: WebSocket) -> None:
+        await socket.reject(Response(404))
+
+
+@dataclass
+class Worker:
+    """What one worker holds while it runs."""
+
+    orders: Orders
+    layout: Layout
+    events: Events
+    log: LogWriter
+    metrics: Metrics
+    say: Callable[[dict[str, Any]], None]
+
+
+def run_worker(environment: dict[str, str]) -> int:
+    """Serves until told to stop; the exit code.  Reads its orders from standard input."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0
+    orders = parse_orders(line)
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+
+    def say(fields: dict[str, Any]) -> None:
+        try:
+            output.write(render_message(**fields))
+        except BrokenPipeError:
+            return  # the parent is gone; the closed input says so too and ends us
+
+    layout = Layout(Path(orders.state_dir))
+    log = LogWriter(layout.logs_dir, f"worker-{orders.index}")
+    metrics = Metrics()
+    worker = Worker(orders, layout, Events(log, metrics), log, metrics, say)
+    try:
+        uvloop.run(_serve(worker, environment))
+    except (Failure, BootstrapError, MigrationError) as error:
+        hint = getattr(error, "hint", None)
+        say({"is": "failed", "message": str(error), "hint": hint})
+        return 1
+    finally:
+        log.close()
+    return 0
+
+
+async def _serve(worker: Worker, environment: dict[str, str]) -> None:
+    orders = worker.orders
+    folder = open_user_folder(Path(orders.workspace), environment)
+    layers = plan_layers(folder, orders.overrides)
+    stack = load_settings(StackSettings, layers, owner="stack")
+    secrets = open_secrets(worker.layout.secrets_path, stack.project_ref)
+    commands = await _open_commands()
+    if orders.prepare:
+        await asyncio.to_thread(_bootstrap, orders, secrets)
+    place = Place(
+        api_url=orders.public_url,
+        data_dir=Path(orders.objects_dir),
+        conninfo=orders.conninfo,
+        trusted=orders.trusted,
+        smtp_port=orders.smtp_port,
+    )
+    project = make_project(secrets, layers, place, worker.events)
+    closers: list[Callable[[], Awaitable[None]]] = [lambda: close_project(project)]
+    flusher = asyncio.create_task(_flush(worker.log))
+    try:
+        await open_services(project)
+        if orders.prepare:
+            await asyncio.to_thread(_migrate_user_folder, worker, folder, stack)
+        closers += await _listen(worker, project)
+        worker.say({"is": "ready", "pid": os.getpid()})
+        await _obey(commands)
+    finally:
+        for close in reversed(closers):
+            await close()
+        flusher.cancel()
+
+
+def plan_layers(folder: UserFolder, overrides: dict[str, Any]) -> list[Layer]:
+    """Sources of settings, strongest first."""
+    return [ValuesLayer(overrides), EnvLayer(folder.variables), TomlLayer(folder.config)]
+
+
+def _bootstrap(orders: Orders, secrets: Secrets) -> None:
+    bootstrap(orders.admin_conninfo, secrets.database_passwords)
+
+
+def _migrate_user_folder(worker: Worker, folder: UserFolder, stack: StackSettings) -> None:
+    def say(text: str) -> None:
+        worker.say({"is": "progress", "message": text})
+
+    supabase = folder.supabase_dir
+    conninfo = worker.orders.conninfo + " user=postgres"
+    if not worker.orders.trusted:
+        conninfo = worker.orders.admin_conninfo
+    if stack.migrations_enabled:
+        apply_migrations(conninfo, list_migrations(supabase / "migrations"), say)
+    if stack.seed_enabled:
+        seeds = find_seeds(supabase, stack.seed_paths)
+        apply_seeds(conninfo, folder.root, seeds, say)
+
+
+async def _listen(worker: Worker, project: Project) -> list[Callable[[], Awaitable[None]]]:
+    orders = worker.orders
+    public = Server(make_gateway(project), worker.events)
+    await public.listen(orders.host, orders.api_port, reuse_port=orders.reuse_port)
+    admin = Server(AdminHandler(project, worker.metrics), worker.events)
+    await asyncio.to_thread(Path(orders.admin_socket).unlink, missing_ok=True)
+    await admin.listen_unix(orders.admin_socket)
+    return [admin.close, public.close]
+
+
+async def _open_commands() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _obey(commands: asyncio.StreamReader) -> None:
+    """Returns when told to stop, or when the parent is gone."""
+    while line := await commands.readline():
+        if parse_message(line).get("do") == "stop":
+            return
+
+
+async def _flush(log: LogWriter) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_S)
+        log.flush()
