@@ -42,6 +42,7 @@ def start_options(command: Any) -> Any:
         click.option("--db-url", help="Use this server instead of one of our own."),
         click.option("--postgres", metavar="embedded|system|DIR", help="Which PostgreSQL to run."),
         click.option("--detach", is_flag=True, help="Return when it is ready."),
+        click.option("--quiet", is_flag=True, help="Print no addresses and keys."),
     )
     for option in reversed(options):
         command = option(command)
@@ -65,17 +66,17 @@ def plan_overrides(options: dict[str, Any]) -> dict[str, Any]:
 
 @cli.command()
 @start_options
-def start(directory: str | None, detach: bool, **options: Any) -> None:
+def start(directory: str | None, detach: bool, quiet: bool, **options: Any) -> None:
     """Start the project of this folder."""
     with told_errors():
         context = open_context(directory, plan_overrides(options))
         if detach:
-            _start_detached(context)
+            _start_detached(context, quiet=quiet)
         else:
-            _start_here(context)
+            _start_here(context, quiet=quiet)
 
 
-def _start_here(context: Context) -> None:
+def _start_here(context: Context, *, quiet: bool) -> None:
     from selfbase.supervisor.options import StartOptions
     from selfbase.supervisor.supervisor import Supervisor
 
@@ -87,7 +88,8 @@ def _start_here(context: Context) -> None:
     )
 
     async def on_ready(state: State) -> None:
-        _print_status(context, state, "pretty")
+        if not quiet:
+            _print_status(context, state, "pretty")
         click.echo("\nPress Ctrl-C to stop.")
         sys.stdout.flush()
 
@@ -98,14 +100,16 @@ def _start_here(context: Context) -> None:
     asyncio.run(run())
 
 
-def _start_detached(context: Context) -> None:
+def _start_detached(context: Context, *, quiet: bool) -> None:
     if is_locked(context.layout):
         fail(
             f"Selfbase already runs in {context.layout.root}",
             "See it with: selfbase status. End it with: selfbase stop.",
         )
     context.layout.make()
-    arguments = [sys.executable, "-m", "selfbase", "start", "--dir", str(context.layout.root)]
+    # Quiet, because what it prints goes to a file, and no key belongs in one.
+    arguments = [sys.executable, "-m", "selfbase", "start", "--quiet"]
+    arguments += ["--dir", str(context.layout.root)]
     for name, flag in FLAGS.items():
         if name in context.overrides:
             arguments += [flag, str(context.overrides[name])]
@@ -127,7 +131,8 @@ def _start_detached(context: Context) -> None:
     while time.monotonic() < deadline_s:
         state = find_state(context.layout)
         if state is not None and state.pid == process.pid and state.status != "starting":
-            _print_status(context, state, "pretty")
+            if not quiet:
+                _print_status(context, state, "pretty")
             return
         if process.poll() is not None:
             sys.stderr.write(report.read_text())
@@ -212,15 +217,15 @@ def _purge(context: Context) -> None:
 
 @cli.command()
 @start_options
-def restart(directory: str | None, detach: bool, **options: Any) -> None:
+def restart(directory: str | None, detach: bool, quiet: bool, **options: Any) -> None:
     """Stop and start again."""
     with told_errors():
         context = open_context(directory, plan_overrides(options))
         _stop(context)
         if detach:
-            _start_detached(context)
+            _start_detached(context, quiet=quiet)
         else:
-            _start_here(context)
+            _start_here(context, quiet=quiet)
 
 
 @cli.command()

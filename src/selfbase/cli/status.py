@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import click
 import orjson
 
 from selfbase.supervisor.state import State
@@ -93,21 +94,16 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 
 def print_pretty(state: State, values: Mapping[str, str]) -> None:
     """Tables for a person.  Long keys are not cut: they are there to be copied."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(soft_wrap=True, highlight=False)
     colour = "green" if state.status == "running" else "yellow"
-    console.print(f"[bold]Selfbase[/bold] is [{colour}]{state.status}[/{colour}]")
+    click.secho("Selfbase", bold=True, nl=False)
+    click.echo(" is ", nl=False)
+    click.secho(state.status, fg=colour)
     if state.problem:
-        console.print(f"[yellow]{state.problem}[/yellow]")
+        click.secho(state.problem, fg="yellow")
     for title, rows in GROUPS:
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-        table.add_column(style="dim", no_wrap=True, min_width=22)
-        table.add_column(no_wrap=True, overflow="ignore")
-        for label, name in rows:
-            if values.get(name):
-                table.add_row(label, values[name])
-        if table.row_count:
-            console.print(f"\n[bold]{title}[/bold]")
-            console.print(table)
+        shown = [(label, values[name]) for label, name in rows if values.get(name)]
+        if shown:
+            click.secho(f"\n{title}", bold=True)
+        for label, value in shown:
+            click.secho(f"  {label:<22}", dim=True, nl=False)
+            click.echo(value)
