@@ -84,6 +84,7 @@ class Executor:
         share = batch.read_only and batch.begin is None and self._is_quick(batch)
         link = self._find_link(share=share) or await self._wait_for_link(share=share)
         link.shareable = share
+        link.reserved = False
         job = link.submit(batch, fresh=fresh)
         try:
             if cancellation is None or share:
@@ -156,10 +157,20 @@ class Executor:
             async with asyncio.timeout(settings.acquire_timeout_s):
                 return await waiter
         except TimeoutError:
+            self._give_back(waiter)
             raise PoolTimeout(settings.acquire_timeout_s) from None
+        except asyncio.CancelledError:
+            self._give_back(waiter)
+            raise
         finally:
             if entry in self._waiters:
                 self._waiters.remove(entry)
+
+    def _give_back(self, waiter: asyncio.Future[Link]) -> None:
+        """Frees a connection that was handed to someone who had stopped waiting."""
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            waiter.result().reserved = False
+            self._serve_waiters()
 
     def _open_more(self) -> None:
         if self._opening is None and self._waiters and len(self._links) < self._settings.links_max:
@@ -205,7 +216,8 @@ class Executor:
             if link is None:
                 return
             self._waiters.popleft()
-            link.reserved = not share
+            # Kept for the waiter until it has sent its batch.
+            link.reserved = True
             waiter.set_result(link)
 
     def _free_link(self, *, share: bool) -> Link | None:
