@@ -1,6 +1,5 @@
 """Bootstrap as a whole: idempotent, upgradeable, safe under two processes, honest about refusals."""
 
-
 import psycopg
 from tests.support.postgres import FreshDatabase
 

@@ -10,15 +10,18 @@ Knows nothing of roles and schemas (bootstrap) nor of who uses the connections (
 """
 
 import contextlib
+import errno
 import fcntl
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import TypedDict
 
 from selfbase.database import cluster_errors as errors
 from selfbase.database.binaries import PostgresBinaries, default_cache_dir
@@ -42,6 +45,7 @@ CONFIGURATION, INCLUDE_LINE = "selfbase.conf", "include_if_exists = 'selfbase.co
 POLL_S = 0.002
 RETRY_S = 0.05
 QUIT_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 5.0
 ROOT_DATA_DIR = Path("/var/lib/selfbase")
 ROOT_SOCKET_DIR = Path("/run/selfbase")
 ZONE_FILES = Path("/usr/share/zoneinfo")
@@ -62,15 +66,16 @@ class Cluster:
         self.binaries = binaries
         self.settings = settings
         self.cache_dir = cache_dir or default_cache_dir()
-        self.user: ServerUser | None = find_server_user()
-        self.data_dir = self._find_place(settings.data_dir)
+        # The folder itself: where the asked one leads, when root's had to be put elsewhere.
+        self.data_dir = settings.data_dir.absolute().resolve()
+        self.user: ServerUser | None = find_server_user(self.data_dir)
         self.socket_dir = self._choose_socket_dir()
         self.log_path = settings.log_path or settings.data_dir.with_name("postgres.log")
         self._identity: _Identity = (
             {"user": self.user.uid, "group": self.user.gid, "extra_groups": []} if self.user else {}
         )
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
 
     # What it is
 
@@ -107,9 +112,10 @@ class Cluster:
 
     def create(self) -> None:
         """Make the data folder. Either the whole of it appears, or nothing does."""
-        if self.exists():
-            raise errors.ClusterError(f"{self.data_dir} already holds a cluster.")
-        with self._locked():
+        with self._explained(), self._locked():
+            if self.exists():
+                raise errors.ClusterError(f"{self.data_dir} already holds a cluster.")
+            asked, self.data_dir = self.data_dir, self._choose_place()
             self._make_own_dir(self.data_dir.parent)
             if self.data_dir.exists() and any(self.data_dir.iterdir()):
                 raise errors.ClusterError(
@@ -128,57 +134,88 @@ class Cluster:
                     self.data_dir.rmdir()
                 fresh.rename(self.data_dir)
             _sync_folder(self.data_dir.parent)
-            self._record_place()
+            if asked != self.data_dir:
+                asked.symlink_to(self.data_dir)
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections.
+        """Start the server and return when it accepts connections. Idempotent.
 
-        Raises one of cluster_errors, with nothing left running.
+        Also restarts one that crashed: it repairs itself from its write-ahead log. Raises one of cluster_errors, with nothing left running.
         """
+        if self._process is not None and self._process.poll() is None:
+            return
         self._check_version()
-        self._take_lock()
-        try:
-            self._end_orphan()
-            self._clear_stale_files()
-            if self.settings.port is not None and not is_port_free(self.settings.host, self.port):
-                raise errors.PortInUseError(
-                    describe_port_in_use(self.settings.host, self.port, "Database")
-                )
-            self._write_configuration()
-            self._spawn_until_ready()
-        except BaseException:
-            self._release_lock()
-            raise
+        self._check_reach()
+        with self._explained():
+            self._take_lock()
+            try:
+                self._end_orphan()
+                self._clear_stale_files()
+                self._check_port()
+                self._write_configuration()
+                self._spawn_until_ready()
+            except BaseException:
+                self._release_lock()
+                raise
 
     def stop(self) -> None:
-        """Stop the server: a fast shutdown, an immediate one after the deadline. Idempotent."""
+        """Stop the server: a fast shutdown, an immediate one after the deadline. Idempotent.
+
+        Also stops an orphan; refuses (ClusterInUseError) when another living process is the owner.
+        """
+        if self._lock is None:
+            if find_postmaster(self.data_dir) is None:
+                return
+            self._take_lock()
         try:
-            found = find_postmaster(self.data_dir)
-            if self._process is not None and self._process.poll() is None:
-                self._end(self._process.pid)
-            elif found is not None:
-                self._end(found.pid)
+            if self._process is not None:
+                if self._process.poll() is None:
+                    self._end(self._process.pid)
+            else:
+                self._end_orphan()
         finally:
             self._process = None
             self._release_lock()
 
+    def remove(self) -> None:
+        """Delete the stopped cluster with all its data, log and socket folder."""
+        with self._explained(), self._locked():
+            if find_postmaster(self.data_dir) is not None:
+                raise errors.ClusterInUseError(f"A server still runs in {self.data_dir}.")
+            asked = self.settings.data_dir.absolute()
+            if asked.is_symlink():
+                asked.unlink()
+                shutil.rmtree(self.data_dir.parent)
+            elif self.data_dir.exists():
+                shutil.rmtree(self.data_dir)
+            shutil.rmtree(self.socket_dir, ignore_errors=True)
+            self.log_path.unlink(missing_ok=True)
+
     # Places
 
-    def _find_place(self, asked: Path) -> Path:
-        """The data folder itself: as asked, or for root one that the server's user can reach."""
-        asked = asked.absolute()
-        if asked.is_symlink():
-            return asked.resolve()
-        if self.user is None or can_traverse(asked.parent, self.user):
-            return asked
-        return ROOT_DATA_DIR / plan_short_name(asked) / "data"
+    def _choose_place(self) -> Path:
+        """Where a new data folder goes: as asked, or for root where the server's user can reach it."""
+        if self.user is None or can_traverse(self.data_dir.parent, self.user):
+            return self.data_dir
+        name = plan_short_name(self.data_dir)
+        # A folder of that name without a link to it was left by somebody: never taken over.
+        names = (name if number == 0 else f"{name}-{number}" for number in itertools.count())
+        return next(
+            ROOT_DATA_DIR / name / "data" for name in names if not (ROOT_DATA_DIR / name).exists()
+        )
 
-    def _record_place(self) -> None:
-        """Leave a link at the asked place when the data had to go elsewhere."""
-        asked = self.settings.data_dir.absolute()
-        if self.data_dir != asked and not asked.is_symlink():
-            asked.parent.mkdir(parents=True, exist_ok=True)
-            asked.symlink_to(self.data_dir)
+    def _check_reach(self) -> None:
+        """Raise when the server's user cannot work in the existing data folder."""
+        owner_uid = self.data_dir.stat().st_uid
+        if self.user is None and owner_uid != os.geteuid():
+            raise errors.ClusterError(
+                f"{self.data_dir} belongs to user id {owner_uid}. Start as that user, or as root."
+            )
+        if self.user is not None and not can_traverse(self.data_dir, self.user):
+            raise errors.ClusterError(
+                f"PostgreSQL runs as user {self.user.name}, who cannot enter {self.data_dir}. Move "
+                "the data where that user may go, or open the folders above it (chmod o+x)."
+            )
 
     def _choose_socket_dir(self) -> Path:
         asked = self.settings.socket_dir.absolute() if self.settings.socket_dir else None
@@ -208,26 +245,39 @@ class Cluster:
     # Lock
 
     def _take_lock(self) -> None:
-        self._make_own_dir(self.data_dir.parent)
-        lock = self.data_dir.with_name(f"{self.data_dir.name}.lock").open("a+")
+        if self._lock is not None:
+            return  # a restart by the owner
+        # Beside the asked place, so that all who mean this cluster meet at the same file.
+        path = self.settings.data_dir.absolute()
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            if self.user is not None:
+                path.parent.chmod(0o711)  # or the server's user could not pass through to its data
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip()
-            lock.close()
-            raise errors.ClusterInUseError(
-                f"{self.data_dir} is in use by Selfbase process {owner or '(unknown)'}. "
-                "Stop that one first."
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+            self._wait_for_lock(lock)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(lock)
+            raise
         self._lock = lock
+
+    def _wait_for_lock(self, lock: int) -> None:
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while not _try_lock(lock):
+            owner = os.pread(lock, 32, 0).decode().strip()
+            # Children of a killed owner may have inherited the lock; they end when they notice.
+            if (owner.isdigit() and is_alive(int(owner))) or time.monotonic() > deadline:
+                raise errors.ClusterInUseError(
+                    f"{self.data_dir} is in use by Selfbase process {owner or '(unknown)'}. "
+                    "Stop that one first."
+                )
+            time.sleep(RETRY_S)
 
     def _release_lock(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     @contextlib.contextmanager
@@ -237,6 +287,16 @@ class Cluster:
             yield
         finally:
             self._release_lock()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the operating system refuses into words of ours."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise parse_start_failure(f"FATAL: {error}", self.data_dir) from error
+            raise errors.ClusterError(f"{self.data_dir} cannot be used: {error}") from error
 
     # Steps of create and start
 
@@ -284,6 +344,19 @@ class Cluster:
                 "pg_dump or pg_upgrade."
             )
 
+    def _check_port(self) -> None:
+        host, port = self.settings.host, self.settings.port
+        if port is None:
+            return
+        try:
+            free = is_port_free(host, port)
+        except OSError as error:
+            raise errors.ClusterError(
+                f"PostgreSQL cannot listen on {host} port {port}: {error.strerror}."
+            ) from error
+        if not free:
+            raise errors.PortInUseError(describe_port_in_use(host, port, "Database"))
+
     def _end_orphan(self) -> None:
         found = find_postmaster(self.data_dir)
         if found is not None:
@@ -326,12 +399,9 @@ class Cluster:
 
     def _write_own(self, path: Path, text: str) -> None:
         fresh = path.with_name(f"{path.name}.new")
-        try:
-            fresh.write_text(text)
-            own(fresh, self.user, 0o600)
-            fresh.rename(path)
-        except OSError as error:
-            raise parse_start_failure(f"FATAL: {error}", self.data_dir) from error
+        fresh.write_text(text)
+        own(fresh, self.user, 0o600)
+        fresh.rename(path)
 
     def _spawn_until_ready(self) -> None:
         deadline = time.monotonic() + self.settings.start_timeout_s
@@ -410,6 +480,14 @@ class Cluster:
                 return False
             time.sleep(POLL_S)
         return True
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _rewrite_pid(path: Path) -> None:

@@ -27,10 +27,15 @@ class ServerUser:
     group_ids: frozenset[int]
 
 
-def find_server_user() -> ServerUser | None:
-    """The user PostgreSQL must run as, or None when it may run as the caller (who is not root)."""
+def find_server_user(data_dir: Path) -> ServerUser | None:
+    """The user PostgreSQL must run as, or None when it may run as the caller (who is not root).
+
+    A data folder that exists keeps the user it belongs to.
+    """
     if os.geteuid() != 0:
         return None
+    if data_dir.exists() and (owner_uid := data_dir.stat().st_uid) != 0:
+        return _get_user(owner_uid, data_dir.stat().st_gid)
     for name in PREFERRED_NAMES:
         if (user := _find_user(name)) is not None:
             return user
@@ -67,6 +72,16 @@ def own(path: Path, user: ServerUser | None, mode: int) -> None:
     path.chmod(mode)
     if user is not None:
         os.chown(path, user.uid, user.gid)
+
+
+def _get_user(uid: int, gid: int) -> ServerUser:
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user id of another machine or container
+        return ServerUser(str(uid), uid, gid, frozenset({gid}))
+    user = _find_user(name)
+    assert user is not None
+    return user
 
 
 def _find_user(name: str) -> ServerUser | None:

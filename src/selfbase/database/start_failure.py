@@ -3,7 +3,6 @@
 Source: the messages of PostgreSQL 15 to 18 with lc_messages = C.
 """
 
-import re
 from pathlib import Path
 
 from selfbase.database.cluster_errors import (
@@ -17,7 +16,6 @@ from selfbase.database.cluster_errors import (
 
 NO_SPACE = "No space left on device"
 LINES_SHOWN_MAX = 12
-SAID_BY_SERVER = re.compile(r"(FATAL|PANIC|ERROR|HINT|DETAIL|initdb: error|postgres: )")
 
 
 def parse_start_failure(said: str, data_dir: Path) -> ClusterError:
@@ -47,5 +45,4 @@ def is_memory_still_attached(said: str) -> bool:
 
 def _pick_lines(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if SAID_BY_SERVER.search(line)] or lines
-    return "\n".join(f"  {line}" for line in telling[-LINES_SHOWN_MAX:])
+    return "\n".join(f"  {line}" for line in lines[-LINES_SHOWN_MAX:])
