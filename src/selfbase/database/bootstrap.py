@@ -61,6 +61,8 @@ def bootstrap(
     Passwords leave this process only as SCRAM verifiers. Raises BootstrapError or MigrationError.
     """
     with psycopg.connect(conninfo, autocommit=True) as connection:
+        # The owner of the database may have set limits on it that are not meant for us.
+        connection.execute("set statement_timeout = 0; set lock_timeout = 0")
         _check_rights(connection)
         with connection.transaction():
             with connection.cursor(row_factory=tuple_row) as cursor:

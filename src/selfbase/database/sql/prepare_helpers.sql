@@ -7,7 +7,7 @@ language plpgsql
 as $$
 begin
   execute statement;
-exception when insufficient_privilege or feature_not_supported or undefined_file then
+exception when insufficient_privilege or feature_not_supported or undefined_file or undefined_object then
   if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
     raise;
   end if;

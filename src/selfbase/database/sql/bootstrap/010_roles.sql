@@ -64,7 +64,18 @@ from (values
   ('set on parameter log_min_messages to postgres'),
   ('set on parameter log_lock_waits to postgres'),
   ('set on parameter log_min_duration_statement to postgres'),
-  ('set on parameter track_io_timing to postgres')
+  ('set on parameter track_io_timing to postgres'),
+  -- `alter role authenticator set pgrst.…` configures the REST service; a setting that no library has
+  -- declared may be stored only by a superuser, or by name.
+  ('set on parameter pgrst.db_aggregates_enabled, pgrst.db_anon_role, pgrst.db_channel_enabled,
+    pgrst.db_extra_search_path, pgrst.db_hoisted_tx_settings, pgrst.db_max_rows,
+    pgrst.db_plan_enabled, pgrst.db_pre_config, pgrst.db_pre_request, pgrst.db_root_spec,
+    pgrst.db_schemas, pgrst.db_timezone_enabled, pgrst.db_tx_end, pgrst.jwt_aud,
+    pgrst.jwt_cache_max_entries, pgrst.jwt_cache_max_lifetime, pgrst.jwt_role_claim_key,
+    pgrst.jwt_secret, pgrst.jwt_secret_is_base64, pgrst.openapi_mode,
+    pgrst.openapi_security_active, pgrst.openapi_server_proxy_uri,
+    pgrst.server_cors_allowed_origins, pgrst.server_timing_enabled, pgrst.server_trace_header
+    to postgres')
 ) as g (what)
 where g.what not like '% to postgres'
   or (select rolname <> 'postgres' from pg_catalog.pg_roles where oid = 10);

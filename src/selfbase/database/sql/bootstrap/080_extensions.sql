@@ -1,15 +1,37 @@
 -- The extensions every project has, in schema extensions. What the server does not offer is written
 -- down; for our own SQL-only ones bootstrap then makes the objects without the extension.
 
-select _selfbase.attempt(
-  format('create extension if not exists %I with schema extensions', e.name),
-  format('extension %s is not installed', e.name))
-from (values (1, 'pgcrypto'), (2, 'uuid-ossp'), (3, 'pgjwt'), (4, 'pg_stat_statements')) as e (position, name)
--- Debian's servers before 18 find our files but do not list them.
-where exists (select from pg_catalog.pg_available_extensions as a where a.name = e.name)
-  or current_setting('extension_destdir', true) <> ''
-order by e.position;
+-- They belong to `postgres` where it may create them, so that its migrations can drop them and create
+-- them elsewhere.
+do $$
+declare
+  extension text;
+  outer_role constant text := current_setting('role');
+begin
+  foreach extension in array array['pgcrypto', 'uuid-ossp', 'pgjwt', 'pg_stat_statements'] loop
+    -- Debian's servers before 18 find our files but do not list them.
+    if not exists (select from pg_catalog.pg_available_extensions where name = extension)
+      and coalesce(current_setting('extension_destdir', true), '') = ''
+    then
+      continue;
+    end if;
+    begin
+      perform set_config('role', 'postgres', true);
+      execute format('create extension if not exists %I with schema extensions', extension);
+      perform set_config('role', outer_role, true);
+    exception when insufficient_privilege or undefined_object then
+      -- The role is what it was before the block.
+      perform _selfbase.attempt(
+        format('create extension if not exists %I with schema extensions', extension),
+        format('extension %s is not installed', extension));
+    end;
+  end loop;
+end
+$$;
 
-grant all on all tables in schema extensions to dashboard_user;
-grant all on all routines in schema extensions to dashboard_user;
-grant all on all tables in schema extensions to postgres with grant option;
+select _selfbase.attempt(g.statement, 'not granted: ' || g.statement)
+from (values
+  ('grant all on all tables in schema extensions to dashboard_user'),
+  ('grant all on all routines in schema extensions to dashboard_user'),
+  ('grant all on all tables in schema extensions to postgres with grant option')
+) as g (statement);
