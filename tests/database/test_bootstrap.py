@@ -9,6 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from tests.database.cluster_makers import find_available, made_cluster
+from tests.support.postgres import DatabaseTemplates, FreshDatabase
 
 from selfbase.database.binaries import find_binaries
 from selfbase.database.bootstrap import (
@@ -19,8 +21,6 @@ from selfbase.database.bootstrap import (
 )
 from selfbase.database.cluster import Cluster
 from selfbase.database.migrations import MigrationError, apply_migrations
-from tests.database.cluster_makers import find_available, made_cluster
-from tests.support.postgres import DatabaseTemplates, FreshDatabase
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def count_applied(database: FreshDatabase, service: str) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize("binaries", find_available(), ids=lambda found: f"{found.kind}{found.version}")
+@pytest.mark.parametrize(
+    "binaries", find_available(), ids=lambda found: f"{found.kind}{found.version}"
+)
 def test_new_cluster_needs_nothing_skipped(binaries: object) -> None:
     with made_cluster(binaries, durable=False) as cluster:  # type: ignore[arg-type]
         cluster.start()
@@ -111,7 +113,9 @@ def test_failing_file_applies_nothing_and_names_its_line(
     (tmp_path / "001_good.sql").write_text("create table public.a (n int);")
     (tmp_path / "002_bad.sql").write_text("select 1;\n\nselect nonsense;\n")
     with psycopg.connect(fresh_database.conninfo(), autocommit=True) as connection:
-        with pytest.raises(MigrationError, match=r"002_bad\.sql \(line 3\) of mine failed: .*nonsense"):
+        with pytest.raises(
+            MigrationError, match=r"002_bad\.sql \(line 3\) of mine failed: .*nonsense"
+        ):
             apply_migrations(connection, "mine", tmp_path)
         assert connection.execute("select to_regclass('public.a')").fetchone() == (None,)
     assert count_applied(fresh_database, "mine") == 0
@@ -135,11 +139,15 @@ def test_passwords_change_and_are_never_sent_in_the_clear(fresh_database: FreshD
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("create role password_test login")
         try:
-            assert bootstrap(conninfo, {"password_test": "first-4711"}).passwords_set == ["password_test"]
+            assert bootstrap(conninfo, {"password_test": "first-4711"}).passwords_set == [
+                "password_test"
+            ]
             with psycopg.connect(fresh_database.tcp_conninfo("password_test", "first-4711")):
                 pass
             assert bootstrap(conninfo, {"password_test": "first-4711"}).passwords_set == []
-            assert bootstrap(conninfo, {"password_test": "sécond-4711"}).passwords_set == ["password_test"]
+            assert bootstrap(conninfo, {"password_test": "sécond-4711"}).passwords_set == [
+                "password_test"
+            ]
             with psycopg.connect(fresh_database.tcp_conninfo("password_test", "sécond-4711")):
                 pass
             with pytest.raises(psycopg.OperationalError):
@@ -180,7 +188,9 @@ def rented_server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         with psycopg.connect(cluster.superuser_dsn(), autocommit=True) as connection:
             connection.execute("create role cloud_admin login createrole createdb")
             connection.execute("create role stranger login")
-            connection.execute("grant pg_monitor, pg_read_all_data, pg_signal_backend to cloud_admin with admin option")
+            connection.execute(
+                "grant pg_monitor, pg_read_all_data, pg_signal_backend to cloud_admin with admin option"
+            )
             connection.execute("create database app owner cloud_admin")
         yield cluster
 

@@ -6,24 +6,30 @@ from typing import LiteralString, cast
 import psycopg
 import pytest
 from psycopg import errors
+from tests.database.cluster_makers import find_available, made_cluster
+from tests.support.postgres import FreshDatabase
 
 from selfbase.database.bootstrap import bootstrap
 from selfbase.database.cluster import Cluster
-from tests.database.cluster_makers import find_available, made_cluster
-from tests.support.postgres import FreshDatabase
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
 
-@pytest.fixture(scope="module", params=find_available(), ids=lambda found: f"{found.kind}{found.version}")
+@pytest.fixture(
+    scope="module", params=find_available(), ids=lambda found: f"{found.kind}{found.version}"
+)
 def project(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A bootstrapped cluster of each version, with stand-ins for the tables of services."""
     with made_cluster(request.param, durable=False) as cluster:
         cluster.start()
         bootstrap(cluster.superuser_dsn(), {})
         with psycopg.connect(cluster.superuser_dsn(), autocommit=True) as connection:
-            connection.execute("set role supabase_auth_admin; create table auth.users (id uuid, email text)")
-            connection.execute("set role supabase_storage_admin; create table storage.objects (id uuid, name text)")
+            connection.execute(
+                "set role supabase_auth_admin; create table auth.users (id uuid, email text)"
+            )
+            connection.execute(
+                "set role supabase_storage_admin; create table storage.objects (id uuid, name text)"
+            )
             connection.execute("alter table storage.objects enable row level security")
         yield cluster
 
@@ -83,7 +89,9 @@ def test_attributes(project: Cluster, role: str) -> None:
 def test_only_owner_of_a_safe_version_creates_roles(project: Cluster) -> None:
     """Before 16, CREATEROLE would let postgres grant itself pg_execute_server_program."""
     with connect(project, "supabase_admin") as connection:
-        row = connection.execute("select rolcreaterole from pg_roles where rolname = 'postgres'").fetchone()
+        row = connection.execute(
+            "select rolcreaterole from pg_roles where rolname = 'postgres'"
+        ).fetchone()
     assert row == (project.binaries.version >= 16,)
 
 
@@ -122,7 +130,9 @@ def test_tables_of_the_owner_are_open_to_the_api_roles_and_rows_are_not(project:
     with connect(project, "postgres") as owner:
         owner.execute("create table todos (id int generated always as identity, who text)")
         owner.execute("alter table todos enable row level security")
-        owner.execute("create policy own on todos for all to authenticated using (who = auth.jwt() ->> 'email')")
+        owner.execute(
+            "create policy own on todos for all to authenticated using (who = auth.jwt() ->> 'email')"
+        )
         owner.execute("insert into todos (who) values ('a@x'), ('b@x')")
     with connect(project, "authenticator") as caller:
         caller.execute("set role anon")
@@ -230,10 +240,14 @@ OWNER_ATTACKS = [
 
 @pytest.mark.parametrize("attack", OWNER_ATTACKS)
 def test_owner_of_a_project_cannot(owner: Connection, attack: str) -> None:
-    with pytest.raises((errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.UndefinedObject)):
+    with pytest.raises(
+        (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.UndefinedObject)
+    ):
         owner.execute(text(attack))
     with psycopg.connect(owner.info.dsn) as fresh:
-        assert fresh.execute("select rolsuper from pg_roles where rolname = 'postgres'").fetchone() == (False,)
+        assert fresh.execute(
+            "select rolsuper from pg_roles where rolname = 'postgres'"
+        ).fetchone() == (False,)
         assert fresh.execute("select to_regclass('auth.users')::text").fetchone() == ("auth.users",)
 
 
@@ -264,14 +278,19 @@ OWNER_WORK = [
     "select * from pg_stat_activity",
     "select * from extensions.pg_stat_statements",
     "select extensions.pg_stat_statements_reset()",
-    "drop extension if exists \"uuid-ossp\"",
-    "create extension \"uuid-ossp\" with schema extensions",
+    'drop extension if exists "uuid-ossp"',
+    'create extension "uuid-ossp" with schema extensions',
     "create database another",
     "drop database another",
     "set role service_role",
     "set role postgres",
 ]
-NEEDS_CREATEROLE = ("alter role", "create role", "grant anon", "grant select on public.profiles to reader")
+NEEDS_CREATEROLE = (
+    "alter role",
+    "create role",
+    "grant anon",
+    "grant select on public.profiles to reader",
+)
 
 
 def test_everyday_work_of_the_owner(project: Cluster, owner: Connection) -> None:
@@ -286,8 +305,11 @@ def test_owner_cannot_log_in_as_superuser_from_inside(project: Cluster, owner: C
     address = f"host={project.socket_dir} port={project.port} dbname=postgres user=supabase_admin"
     owner.execute("create extension dblink with schema extensions")
     owner.execute("create extension postgres_fdw with schema extensions")
-    refused = (errors.InsufficientPrivilege, errors.SqlclientUnableToEstablishSqlconnection,
-               errors.lookup("2F003"))
+    refused = (
+        errors.InsufficientPrivilege,
+        errors.SqlclientUnableToEstablishSqlconnection,
+        errors.lookup("2F003"),
+    )
     for attack in (
         f"select dblink_connect('{address}')",
         f"select dblink_connect('{address} password=x')",
@@ -298,17 +320,27 @@ def test_owner_cannot_log_in_as_superuser_from_inside(project: Cluster, owner: C
         with pytest.raises(refused):
             owner.execute(text(attack))
     owner.execute(
-        text(f"create server inside foreign data wrapper postgres_fdw options (host '{project.socket_dir}', port '{project.port}', dbname 'postgres')")
+        text(
+            f"create server inside foreign data wrapper postgres_fdw options (host '{project.socket_dir}', port '{project.port}', dbname 'postgres')"
+        )
     )
-    owner.execute("create user mapping for postgres server inside options (user 'supabase_admin', password 'x')")
-    owner.execute("create foreign table public.inside (rolname name) server inside options (schema_name 'pg_catalog', table_name 'pg_authid')")
+    owner.execute(
+        "create user mapping for postgres server inside options (user 'supabase_admin', password 'x')"
+    )
+    owner.execute(
+        "create foreign table public.inside (rolname name) server inside options (schema_name 'pg_catalog', table_name 'pg_authid')"
+    )
     with pytest.raises(refused):
         owner.execute("select * from public.inside")
     with pytest.raises(refused):
-        owner.execute("alter user mapping for postgres server inside options (add password_required 'false')")
+        owner.execute(
+            "alter user mapping for postgres server inside options (add password_required 'false')"
+        )
 
 
-def test_functions_an_extension_keeps_from_public_stay_from_the_api(owner: Connection, anon: Connection) -> None:
+def test_functions_an_extension_keeps_from_public_stay_from_the_api(
+    owner: Connection, anon: Connection
+) -> None:
     owner.execute("create extension pgstattuple schema public")
     owner.execute("create function public.mine() returns int language sql as 'select 1'")
     anon.execute("select public.mine()")  # default privileges in public do reach anon

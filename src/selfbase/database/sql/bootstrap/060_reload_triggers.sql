@@ -18,7 +18,7 @@ begin
         'CREATE RULE', 'COMMENT', 'GRANT', 'REVOKE'
       )
       and coalesce(c.schema_name, '') not in ('pg_temp', 'auth', 'realtime', '_realtime', 'storage', '_selfbase')
-      and c.object_identity not like '% pg\_temp.%'
+      and coalesce(c.object_identity, '') not like '% pg\_temp.%'
   ) then
     notify pgrst, 'reload schema';
   end if;
