@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
+from tests.support.postgres import FreshDatabase
 
 from selfbase.database.batch import Batch, Result, Statement, plan_caller_settings
 from selfbase.database.executor import Executor, ExecutorSettings
@@ -21,7 +22,6 @@ from selfbase.database.failures import (
 )
 from selfbase.http.values import Gone
 from selfbase.identity.caller import make_caller
-from tests.support.postgres import FreshDatabase
 
 ANON = make_caller({}, "anon")
 
@@ -71,9 +71,7 @@ async def test_a_batch_is_one_transaction(executor: Executor) -> None:
 
 
 async def test_settings_and_role_end_with_the_batch(executor: Executor) -> None:
-    settings = plan_caller_settings(
-        ANON, search_path='"public"', extra=[("request.method", "GET")]
-    )
+    settings = plan_caller_settings(ANON, search_path='"public"', extra=[("request.method", "GET")])
     sql = (
         "select current_user, current_setting('request.method', true),"
         " nullif(current_setting('request.jwt.claims', true), '')::json ->> 'role'"
@@ -96,9 +94,7 @@ async def test_a_read_only_batch_cannot_write(executor: Executor) -> None:
 
 async def test_a_deferred_constraint_fails_the_batch(executor: Executor) -> None:
     await executor.run(write("create table p (id int primary key)"))
-    await executor.run(
-        write("create table c (p int references p deferrable initially deferred)")
-    )
+    await executor.run(write("create table c (p int references p deferrable initially deferred)"))
     with pytest.raises(DatabaseFailure) as raised:
         await executor.run(write("insert into c values (7) returning p"))
     assert raised.value.sqlstate == "23503"

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 PUBLISHABLE_PREFIX = "sb_publishable_"
@@ -54,7 +54,7 @@ class KeyRing:
             return key
         return None
 
-    def __iter__(self) -> Iterable[ApiKey]:
+    def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys.values())
 
 

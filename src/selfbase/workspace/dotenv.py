@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 _LINE = re.compile(
-    r"""^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*=\s*
-        (?:'([^']*)'|"((?:\\.|[^"\\])*)"|([^\r\n]*?))\s*(?:\#.*)?$""",
+    r"""^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*
+        (?:'([^']*)'|"((?:\\.|[^"\\])*)"|([^\r\n]*?))[ \t]*(?:[ \t]\#.*)?$""",
     re.VERBOSE | re.MULTILINE,
 )
 _ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", '\\"': '"', "\\\\": "\\", "\\$": "$"}

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios within one run, CPU time per request.  See bench/README.md."""

@@ -1,0 +1,68 @@
+"""The secrets file: private, complete, stable, and never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import pytest
+
+from selfbase.identity.secrets import open_secrets
+from selfbase.kit.failures import ConfigurationError
+
+
+def test_the_first_opening_makes_a_private_file_and_the_next_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "secrets.toml"
+    first = open_secrets(path, "ref")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert open_secrets(path, "another") == first
+    assert [item.name for item in path.parent.iterdir()] == ["secrets.toml"]
+
+
+def test_an_older_file_is_completed_and_keeps_its_values(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.toml"
+    path.write_text('jwt_secret = "the old secret, long enough for HS256"\n')
+    path.chmod(0o600)
+    opened = open_secrets(path, "ref")
+    assert opened.jwt_secret == "the old secret, long enough for HS256"
+    stored = tomllib.loads(path.read_text())
+    assert stored["secret_key"] == opened.secret_key
+    assert set(stored["database_passwords"]) >= {"postgres", "authenticator"}
+
+
+def test_a_file_open_to_others_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.toml"
+    open_secrets(path, "ref")
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="can be read by others") as raised:
+        open_secrets(path, "ref")
+    assert raised.value.hint == f"Run: chmod 600 {path}"
+
+
+@pytest.mark.parametrize("text", ['jwt_secret = "short"', "not toml at all ["])
+def test_a_wrong_file_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "secrets.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError):
+        open_secrets(path, "ref")
+    assert path.read_text() == text
+
+
+def test_opaque_keys_have_the_published_format(tmp_path: Path) -> None:
+    made = open_secrets(tmp_path / "secrets.toml", "ref")
+    for key, kind in ((made.publishable_key, "publishable"), (made.secret_key, "secret")):
+        match = re.fullmatch(rf"(sb_{kind}_[A-Za-z0-9_-]{{22}})_([A-Za-z0-9_-]{{8}})", key)
+        assert match is not None
+        digest = hashlib.sha256(f"ref|{match[1]}".encode()).digest()
+        assert match[2] == urlsafe_b64encode(digest).decode()[:8]
+    ring = made.key_ring()
+    assert ring.find(made.secret_key[:-1] + "x") is None
+    assert ring.find("") is None
+    found = ring.find(made.secret_key)
+    assert found is not None
+    assert found.role == "service_role"
+    assert made.secret_key not in repr(found)

@@ -1,0 +1,63 @@
+"""`supabase/config.toml` and `.env` files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selfbase.kit.failures import ConfigurationError
+from selfbase.kit.settings import EnvLayer, TomlLayer, ValuesLayer, load_settings
+from selfbase.workspace.config_toml import open_user_folder
+from selfbase.workspace.dotenv import parse_dotenv
+from selfbase.workspace.settings import StackSettings
+
+
+def test_dotenv_lines() -> None:
+    text = (
+        'A=1\nexport B = two words # comment\n# C=3\nD=\'$x #y\'\nE="a\\nb\\"c" \nnonsense\nF=\n'
+        "G=a#b\n"
+    )
+    assert parse_dotenv(text) == {
+        "A": "1",
+        "B": "two words",
+        "D": "$x #y",
+        "E": 'a\nb"c',
+        "F": "",
+        "G": "a#b",
+    }
+
+
+def test_env_references_are_filled_from_the_environment_and_dotenv(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "config.toml").write_text(
+        'project_id = "env(NAME)"\n[auth]\na = "env(MISSING)"\nb = ["env(FROM_FILE)", "env(NO)"]\n'
+    )
+    (tmp_path / "supabase" / ".env").write_text("FROM_FILE=file\nNAME=file\n")
+    folder = open_user_folder(tmp_path, {"NAME": "environment"})
+    assert folder.config == {"project_id": "environment", "auth": {"b": ["file"]}}
+
+
+def test_the_strongest_source_of_a_setting_wins(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "config.toml").write_text("[api]\nport = 1111\n[db]\nport = 2222\n")
+    folder = open_user_folder(tmp_path, {"SELFBASE_DB_PORT": "3333", "SELFBASE_WORKERS": "2"})
+    layers = [
+        ValuesLayer({"stack.workers": 4}),
+        EnvLayer(folder.variables),
+        TomlLayer(folder.config),
+    ]
+    stack = load_settings(StackSettings, layers, owner="stack")
+    assert (stack.api_port, stack.db_port, stack.workers, stack.mail_port) == (
+        "1111",
+        "3333",
+        4,
+        "54324",
+    )
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "config.toml").write_text("[api\n")
+    with pytest.raises(ConfigurationError, match=r"supabase/config\.toml is not valid TOML"):
+        open_user_folder(tmp_path, {})
