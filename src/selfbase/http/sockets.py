@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _RECEIVED_MAX = 256
 CLOSE_TIMEOUT_S = 5.0
+BUFFER_BYTES_MAX = 16 * 1024 * 1024
 
 
 class NativeSocket:
@@ -83,8 +84,13 @@ class NativeSocket:
 
     def send_frame(self, frame: bytes) -> None:
         transport = self._connection.transport
-        if self._closed is None and not transport.is_closing():
-            transport.write(frame)
+        if self._closed is not None or transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > BUFFER_BYTES_MAX:
+            # A consumer this slow should have been dropped by the service long ago.
+            transport.abort()
+            return
+        transport.write(frame)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self._closed is None and self.accepted:
