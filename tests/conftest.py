@@ -1,3 +1,3 @@
 """Fixtures that every test may ask for; each plugin says what it costs."""
 
-pytest_plugins = ["tests.support.postgres"]
+pytest_plugins = ["tests.support.postgres", "tests.support.installation"]
