@@ -1,6 +1,8 @@
 """Throw-away clusters for the tests of the cluster itself, on every PostgreSQL of this machine."""
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -38,12 +40,23 @@ def open_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+@functools.cache
+def make_prototype(binaries: PostgresBinaries) -> Path:
+    """A created cluster's data folder, made once in a run: copying it is ten times faster."""
+    folder = Path(tempfile.mkdtemp(prefix="selfbase-prototype-", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder)
+    folder.chmod(0o755)
+    cluster = Cluster(binaries, ClusterSettings(data_dir=folder / "data", durable=False))
+    cluster.create()
+    return cluster.data_dir
+
+
 @contextlib.contextmanager
 def made_cluster(binaries: PostgresBinaries, **settings: object) -> Iterator[Cluster]:
-    """A created, not started cluster; stopped and deleted afterwards whatever the test did."""
+    """A new cluster, not started; stopped and deleted afterwards whatever the test did."""
     with open_folder() as folder:
         cluster = Cluster(binaries, ClusterSettings(data_dir=folder / "data", **settings))  # type: ignore[arg-type]
-        cluster.create()
+        subprocess.run(["cp", "-a", make_prototype(binaries), cluster.data_dir], check=True)
         try:
             yield cluster
         finally:

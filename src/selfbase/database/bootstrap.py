@@ -71,6 +71,7 @@ def bootstrap(
                 if connection.info.server_version >= 160000:
                     # An administrator without superuser rights can use the roles it makes.
                     cursor.execute("set local createrole_self_grant = 'set, inherit'")
+                cursor.execute("select _selfbase.retry_skipped()")
             applied = apply_migrations(connection, SERVICE, folder)
             made = _make_own_objects(connection) if EXTENSIONS_FILE in applied else []
             changed = _set_passwords(connection, passwords)
@@ -185,6 +186,6 @@ def _set_passwords(
 def _list_skipped(connection: psycopg.Connection[object]) -> list[Skipped]:
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(
-            "select statement, consequence, reason from _selfbase.skipped order by statement"
+            "select statement, consequence, reason from _selfbase.skipped order by position"
         )
         return [Skipped(str(a), str(b), str(c)) for a, b, c in cursor.fetchall()]

@@ -37,7 +37,13 @@ from selfbase.database.cluster_settings import (
 from selfbase.database.extensions import plan_preload, publish_extensions
 from selfbase.database.ports import describe_port_in_use, is_port_free
 from selfbase.database.postmaster import PID_FILE, find_pid_file, find_postmaster, is_alive
-from selfbase.database.server_user import ServerUser, can_traverse, find_server_user, own
+from selfbase.database.server_user import (
+    ServerUser,
+    can_traverse,
+    check_not_strangers,
+    find_server_user,
+    own,
+)
 from selfbase.database.start_failure import is_memory_still_attached, parse_start_failure
 
 SUPERUSER = "supabase_admin"
@@ -173,6 +179,8 @@ class Cluster:
                     self._end(self._process.pid)
             else:
                 self._end_orphan()
+            with contextlib.suppress(OSError):  # it stays when something else is in it
+                self.socket_dir.rmdir()
         finally:
             self._process = None
             self._release_lock()
@@ -235,12 +243,14 @@ class Cluster:
         return Path(f"/tmp/selfbase-{os.geteuid()}") / name  # noqa: S108
 
     def _make_own_dir(self, folder: Path) -> None:
-        """Make what is missing of a folder's path, for the server's user and nobody else."""
+        """Make a folder that is the server user's alone; what is missing above it stays ours."""
         missing = [part for part in (folder, *folder.parents) if not part.exists()]
         for part in reversed(missing):
             part.mkdir(exist_ok=True)
-            # Shared parents stay open to pass through; the last one is private.
-            own(part, self.user, 0o700 if part == folder else 0o711)
+            if part == folder:
+                own(part, self.user, 0o700)
+            else:
+                part.chmod(0o711)  # to pass through
 
     # Lock
 
@@ -375,6 +385,7 @@ class Cluster:
             _rewrite_pid(self.data_dir / PID_FILE)
         elif left is None:
             (self.data_dir / PID_FILE).unlink(missing_ok=True)  # empty: the disk was full
+        check_not_strangers(self.socket_dir.parent, self.user)
         self._make_own_dir(self.socket_dir)
         own(self.socket_dir, self.user, 0o700)
         for stale in self.socket_dir.glob(".s.PGSQL.*"):

@@ -4,6 +4,7 @@ Never starts or stops anything. Source: PostgreSQL, src/include/utils/pidfile.h 
 """
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def find_postmaster(data_dir: Path) -> PidFile | None:
     found = find_pid_file(data_dir)
     if found is None or not is_alive(found.pid):
         return None
-    return found if _runs_in(found.pid, data_dir) else None
+    return found if _runs_in(found, data_dir) else None
 
 
 def is_alive(pid: int) -> bool:
@@ -83,12 +84,23 @@ def is_alive(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def _runs_in(pid: int, data_dir: Path) -> bool:
+def _runs_in(found: PidFile, data_dir: Path) -> bool:
     try:
-        return Path(f"/proc/{pid}/cwd").resolve(strict=True) == data_dir.resolve()
-    except (FileNotFoundError, ProcessLookupError):
-        # Without /proc we cannot tell, and must assume the cautious answer.
-        return not Path("/proc/self/cwd").exists()
+        return Path(f"/proc/{found.pid}/cwd").resolve(strict=True) == data_dir.resolve()
     except PermissionError:
         # Another user's process: ours would be readable to us.
         return False
+    except (FileNotFoundError, ProcessLookupError):
+        return not Path("/proc/self/cwd").exists() and _answers(found)
+
+
+def _answers(found: PidFile) -> bool:
+    """Whether a server listens on the socket that the pid file names (systems without /proc)."""
+    if found.socket_dir is None or found.port is None:
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(f"{found.socket_dir}/.s.PGSQL.{found.port}")
+        except OSError:
+            return False
+    return True

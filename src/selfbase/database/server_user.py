@@ -13,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfbase.database.cluster_errors import ClusterError
+
 PREFERRED_NAMES = ("selfbase", "postgres")
 LAST_RESORT_NAME = "nobody"
 
@@ -65,6 +67,21 @@ def can_traverse(folder: Path, user: ServerUser) -> bool:
     return all(
         _may_enter(part.stat(), user) for part in (resolved, *resolved.parents) if part.exists()
     )
+
+
+def check_not_strangers(folder: Path, user: ServerUser | None = None) -> None:
+    """Raise when another user, not root, made this folder or one above it outside our control.
+
+    In a world-writable place such as /tmp somebody else could have been there first, and would then
+    own what we put below: programs we run, and the socket we trust.
+    """
+    trusted_uids = {0, os.geteuid(), *([user.uid] if user else [])}
+    for part in (folder, *folder.parents):
+        if part.exists() and part.stat().st_uid not in trusted_uids:
+            raise ClusterError(
+                f"{part} belongs to user id {part.stat().st_uid}, who could take over what is put "
+                "there. Remove it, or choose another folder."
+            )
 
 
 def own(path: Path, user: ServerUser | None, mode: int) -> None:

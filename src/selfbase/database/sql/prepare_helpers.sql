@@ -36,11 +36,12 @@ begin
     if (select rolsuper from pg_catalog.pg_roles where rolname = name) and attributes like '% superuser %' then
       return;
     end if;
-    insert into _selfbase.skipped (statement, consequence, reason)
+    insert into _selfbase.skipped (statement, consequence, reason, is_retried)
     values (
       format('alter role %I %s', name, attributes),
       format('role %s keeps the attributes this server gave it', name),
-      'it is the role that runs the bootstrap, or the first superuser of the server')
+      'it is the role that runs the bootstrap, or the first superuser of the server',
+      false)
     on conflict do nothing;
   else
     perform _selfbase.attempt(
@@ -50,5 +51,25 @@ begin
 end
 $$;
 
+-- Tries again what was refused, in the order it was meant, and forgets what now works.
+create or replace function _selfbase.retry_skipped() returns integer
+language plpgsql
+as $$
+declare
+  earlier _selfbase.skipped;
+  done integer := 0;
+begin
+  for earlier in select * from _selfbase.skipped where is_retried order by position loop
+    delete from _selfbase.skipped where statement = earlier.statement;
+    perform _selfbase.attempt(earlier.statement, earlier.consequence);
+    if not exists (select from _selfbase.skipped where statement = earlier.statement) then
+      done := done + 1;
+    end if;
+  end loop;
+  return done;
+end
+$$;
+
+revoke all on function _selfbase.retry_skipped() from public;
 revoke all on function _selfbase.attempt(text, text) from public;
 revoke all on function _selfbase.ensure_role(text, text) from public;

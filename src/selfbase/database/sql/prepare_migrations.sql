@@ -16,7 +16,10 @@ create table if not exists _selfbase.migrations (
 
 -- What a server that we are not superuser of did not let us do, and what that means.
 create table if not exists _selfbase.skipped (
+  position bigint generated always as identity,
   statement text primary key,
   consequence text not null,
-  reason text not null
+  reason text not null,
+  -- Whether to try again at the next start, when we may have been given the right.
+  is_retried boolean not null default true
 );
