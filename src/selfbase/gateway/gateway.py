@@ -19,9 +19,11 @@ from selfbase.gateway.health import is_ready, probe_project
 from selfbase.gateway.keys import check_gate, find_shown_key, translate_key
 from selfbase.gateway.ratelimit import RateLimiter
 from selfbase.gateway.routes import (
+    ROUTES,
     Gate,
     Match,
     PathRefused,
+    Row,
     find_raw_route,
     find_route,
     normalise_path,
@@ -29,7 +31,7 @@ from selfbase.gateway.routes import (
 from selfbase.gateway.settings import GatewaySettings
 from selfbase.http.values import Request, Response, WebSocket, json_response
 from selfbase.kit.events import Events
-from selfbase.kit.failures import Failure
+from selfbase.kit.failures import Failure, describe_origin
 from selfbase.project import Project, Service
 
 # Only the gateway may say these: a client's own are dropped.
@@ -66,8 +68,15 @@ class NotBuilt(Failure):
 class Gateway:
     """Answers every request of the public port."""
 
-    def __init__(self, projects: Projects, settings: GatewaySettings, events: Events) -> None:
+    def __init__(
+        self,
+        projects: Projects,
+        settings: GatewaySettings,
+        events: Events,
+        routes: tuple[Row, ...] = ROUTES,
+    ) -> None:
         self._projects = projects
+        self._routes = routes
         self._settings = settings
         self._events = events
         self._proxies = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
@@ -135,7 +144,7 @@ class Gateway:
         if project is None:
             raise Failure("No project at this address", code="not_found", status=404)
         passage.project = project
-        match = _find_match(request)
+        match = _find_match(request, self._routes)
         passage.service = match.row.service
         own = await self._answer_own(request, project)
         if own is not None:
@@ -251,19 +260,13 @@ class Gateway:
         return any(peer in network for network in self._proxies)
 
     def _report(self, request: Request, passage: Passage, error: Exception) -> None:
-        trace = error.__traceback__
-        places: list[str] = []
-        while trace is not None:
-            code = trace.tb_frame.f_code
-            places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}")
-            trace = trace.tb_next
         self._events.emit(
             ServiceFailed(
                 request_id=request.id,
                 project=passage.project.ref if passage.project else "",
                 upstream=passage.service,
                 error=f"{type(error).__name__}: {error}",
-                where=" > ".join(places[-5:]),
+                where=describe_origin(error),
             )
         )
 
@@ -300,8 +303,8 @@ class Passage:
         self.preflight = False
 
 
-def _find_match(request: Request) -> Match:
-    raw = find_raw_route(request.path)
+def _find_match(request: Request, routes: tuple[Row, ...]) -> Match:
+    raw = find_raw_route(request.path, routes)
     if raw is not None:
         return raw
     try:
@@ -310,7 +313,7 @@ def _find_match(request: Request) -> Match:
         raise Failure(
             f"This path is not accepted: {refused}", code="bad_request", status=400
         ) from None
-    return find_route(request.path)
+    return find_route(request.path, routes)
 
 
 def render_failure(failure: Failure) -> Response:

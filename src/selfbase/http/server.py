@@ -18,7 +18,7 @@ from selfbase.http.connection import Connection
 from selfbase.http.limits import HttpLimits
 from selfbase.http.values import Handler, Request
 from selfbase.kit.events import Event, Events
-from selfbase.kit.failures import ConfigurationError
+from selfbase.kit.failures import ConfigurationError, describe_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Server:
                 method=request.method,
                 path=request.full_path,
                 error=f"{type(error).__name__}: {error}",
-                where=_where(error),
+                where=describe_origin(error),
             )
         )
 
@@ -114,16 +114,6 @@ class Server:
                     await self._emptied.wait()
         for connection in list(self._connections):
             connection.abort()
-
-
-def _where(error: BaseException) -> str:
-    trace = error.__traceback__
-    places: list[str] = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return " > ".join(places[-6:])
 
 
 def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:

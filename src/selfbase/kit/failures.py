@@ -57,3 +57,14 @@ class Unavailable(Failure):
     code = "unavailable"
     status = 503
     message = "Service temporarily unavailable"
+
+
+def describe_origin(error: BaseException) -> str:
+    """`file:line name > …`, innermost last: for the log, never for a caller."""
+    trace = error.__traceback__
+    places: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(places[-6:])
