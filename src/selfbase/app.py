@@ -83,8 +83,20 @@ async def close_project(project: Project) -> None:
     await project.database.close()
 
 
+def _make_rest(project: Project) -> Service:
+    from selfbase.rest.service import make_rest
+
+    return make_rest(project)
+
+
+def _make_standalone_rest(layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
+    from selfbase.rest.service import make_standalone_rest
+
+    return make_standalone_rest(layers, events, clock)
+
+
 # The services of a project, in the order in which they open.
-SERVICES: Mapping[str, Maker] = {}
+SERVICES: Mapping[str, Maker] = {"rest": _make_rest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,9 @@ class Standalone:
     port_variable: str
 
 
-STANDALONE: Mapping[str, Standalone] = {}
+STANDALONE: Mapping[str, Standalone] = {
+    "rest": Standalone(_make_standalone_rest, 3000, "PGRST_SERVER_PORT"),
+}
 
 
 def find_handler(service: Service) -> Handler:

@@ -1,0 +1,70 @@
+"""Joins plan and render: a compiled request answers every request of its kind.
+
+It holds no values, so it may be kept and shared between callers of any role.
+Source: reference/rest.md section 10.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selfbase.rest.logic.catalog import Catalog
+from selfbase.rest.logic.names import build_array_literal
+from selfbase.rest.logic.payload import Payload
+from selfbase.rest.logic.plan import BODY, FIELD, LIMIT, Plan, Source
+from selfbase.rest.logic.plan_request import PlanOptions, plan_request
+from selfbase.rest.logic.render_request import Rendered, RenderedRequest, render_request
+from selfbase.rest.logic.request import Ask, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What stays the same for every request of one kind."""
+
+    ask: Ask
+    plan: Plan
+    rendered: RenderedRequest
+
+
+def compile_request(ask: Ask, catalog: Catalog, options: PlanOptions, mark: str) -> Compiled:
+    """Plans and renders.  Raises RestFailure."""
+    plan = plan_request(ask, catalog, options)
+    return Compiled(ask, plan, render_request(plan, ask.preferences, options.rows_max, mark=mark))
+
+
+def bind_values(
+    rendered: Rendered,
+    values: list[bytes | None],
+    window: Window,
+    payload: Payload | None,
+    *,
+    octets: bool = False,
+) -> tuple[bytes | None, ...]:
+    """The parameters of one statement.  `octets` sends the body as bytea."""
+    return tuple(_bind(source, values, window, payload, octets) for source in rendered.sources)
+
+
+def _bind(
+    source: Source,
+    values: list[bytes | None],
+    window: Window,
+    payload: Payload | None,
+    octets: bool,
+) -> bytes | None:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, tuple):
+        several = [_bind(one, values, window, payload, octets) or b"" for one in source]
+        texts = [one.decode("utf-8", "replace") for one in several]
+        return build_array_literal(texts).encode()
+    if source >= 0:
+        return values[source]
+    if source == LIMIT:
+        return None if window.limit is None else b"%d" % window.limit
+    if source <= FIELD:
+        assert payload is not None
+        return payload.fields[FIELD - source][1].encode("utf-8", "replace")
+    if source == BODY:
+        body = payload.body if payload is not None else b""
+        return b"\\x" + body.hex().encode() if octets else body
+    return b"%d" % window.offset
