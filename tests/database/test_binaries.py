@@ -56,12 +56,35 @@ def test_embedded_is_unpacked_once_by_many(tmp_path: Path) -> None:
     assert (bin_dir / "postgres").stat().st_mtime_ns == before
 
 
-def test_unpacking_that_died_is_done_again(tmp_path: Path) -> None:
+def test_unpacking_that_died_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    half = tmp_path / "postgres" / "unpacking-1" / "postgresql" / "bin"
+    half.mkdir(parents=True)
     found = find_binaries("embedded", tmp_path)
-    (found.bin_dir.parent / "selfbase.json").unlink()
-    (found.bin_dir / "postgres").unlink()
-    again = find_binaries("embedded", tmp_path)
-    assert (again.bin_dir / "postgres").is_file()
+    assert "unpacking-1" not in found.bin_dir.parts
+    assert found.version == 18
+
+
+LIBXML = Path("/usr/lib/x86_64-linux-gnu/libxml2.so.2")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not LIBXML.exists(), reason="only root can hide a library of the system"
+)
+def test_machine_without_the_systems_libraries_uses_the_bundled_ones(tmp_path: Path) -> None:
+    find = (
+        f'mount --bind /dev/null {LIBXML.resolve()} && exec {sys.executable} -c "{FIND}" {tmp_path}'
+    )
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", find],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    if "unshare failed" in ended.stderr or "permission denied" in ended.stderr:
+        pytest.skip("this machine lets nobody mount")
+    assert ended.returncode == 0, ended.stderr
+    assert (Path(ended.stdout.strip()).parent / "lib" / "libxml2.so.2").is_symlink()
 
 
 def test_folder_of_programs() -> None:

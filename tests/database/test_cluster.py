@@ -155,6 +155,21 @@ def test_long_socket_folder_is_replaced_by_a_short_one(embedded: PostgresBinarie
         assert again.socket_dir == cluster.socket_dir
 
 
+def test_folder_with_odd_characters(embedded: PostgresBinaries) -> None:
+    with open_folder() as folder:
+        odd = folder / "my 'own' project, ü"
+        cluster = Cluster(
+            embedded, ClusterSettings(data_dir=odd / "data", socket_dir=odd / "run", durable=False)
+        )
+        cluster.create()
+        cluster.start()
+        try:
+            assert ask(cluster, "select 1") == 1
+            assert stat.S_IMODE(cluster.log_path.stat().st_mode) == 0o600
+        finally:
+            cluster.stop()
+
+
 def test_port_in_use_names_the_holder(embedded: PostgresBinaries) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

@@ -81,6 +81,7 @@ def test_values_cannot_break_out_of_their_line() -> None:
 def test_socket_path_limit() -> None:
     assert is_socket_dir_usable(Path("/run/selfbase/abc"), 54322)
     assert not is_socket_dir_usable(Path("/" + "x" * 100), 54322)
+    assert not is_socket_dir_usable(Path("/my files/run"), 54322)
 
 
 PID_FILE = "4242\n/data\n1700000000\n54322\n/run/x\n127.0.0.1\n  12345  67\nready   \n"

