@@ -29,6 +29,7 @@ from selfbase.supervisor.messages import Orders
 from selfbase.supervisor.options import Ports, StartOptions, plan_ports, render_public_url
 from selfbase.supervisor.scrape import MetricsPort
 from selfbase.supervisor.state import State, take_lock, write_state
+from selfbase.workspace.dsn import split_admin_url
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.settings import StackSettings
 
@@ -314,14 +315,3 @@ class Supervisor:
             **changes,
         )
         write_state(self.layout, self._state)
-
-
-def split_admin_url(url: str) -> tuple[str, str]:
-    """`(where, administrator)`: the same server without a user, and as given."""
-    # Only here, because a supervisor of an embedded cluster has no other need of psycopg.
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-    parts: dict[str, Any] = dict(conninfo_to_dict(url))
-    admin = make_conninfo(**parts)
-    where = {key: value for key, value in parts.items() if key not in ("user", "password")}
-    return make_conninfo(**where), admin
