@@ -1,0 +1,282 @@
+"""Blobs in an object store: S3 and its kin, Google Cloud Storage, Azure, through `obstore`.
+
+    <tenant>/objects/<version>
+    <tenant>/parts/<upload>/<version>
+    <tenant>/growing/<upload>/<offset>-<random>
+
+A store has no growing objects: each segment is one of its own, and the blob is put together at the
+end.  A version is one object, written once; the store makes it appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import S3Store, from_url
+
+from selfbase.http.values import FileBody
+from selfbase.storage.blobs import (
+    GROWING,
+    BlobNotFound,
+    BlobSeen,
+    BlobsFailed,
+    Written,
+    check_key,
+)
+from selfbase.storage.disk import gather_pieces
+from selfbase.storage.settings import StorageSettings
+from selfbase.storage.types import ByteStream
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+_READ_PIECE = 256 * 1024
+_HASH_INLINE = 64 * 1024
+_DELETE_BATCH = 1000
+_SEGMENT = re.compile(r".*/(\d+)-[0-9a-f]+")
+
+
+class CloudBlobs:
+    """Blobs under one folder of a bucket.  `store` is any store of `obstore`."""
+
+    def __init__(self, store: Any, tenant: str, *, part_bytes: int, queue: int) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._part_bytes = max(part_bytes, 5 * 1024 * 1024)
+        self._queue = queue
+
+    async def put(self, key: str, pieces: ByteStream) -> Written:
+        return await self._put(self._path(key), pieces)
+
+    async def _put(self, path: str, pieces: ByteStream) -> Written:
+        tally = _Tally()
+        chunks = gather_pieces(tally.count(pieces), self._part_bytes)
+        with _failures(path):
+            first = await anext(chunks)
+            if first.is_last:
+                await obstore.put_async(
+                    self._store, path, b"".join(first.pieces), use_multipart=False
+                )
+            else:
+                await self._put_parts(path, first.pieces, chunks)
+        return tally.written()
+
+    async def _put_parts(self, path: str, first: list[bytes], chunks: Any) -> None:
+        failure: list[BaseException] = []
+
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                yield b"".join(first)
+                async for chunk in chunks:
+                    yield b"".join(chunk.pieces)
+            except BaseException as error:
+                # It reaches us through the store's own failure, which does not name it.
+                failure.append(error)
+                raise
+
+        try:
+            await obstore.put_async(
+                self._store,
+                path,
+                parts(),
+                use_multipart=True,
+                chunk_size=self._part_bytes,
+                max_concurrency=self._queue,
+            )
+        except BaseException:
+            if failure:
+                raise failure[0] from None
+            raise
+
+    async def append(self, key: str, offset: int, pieces: ByteStream) -> Written:
+        base = self._path(key)
+        return await self._put(f"{base}/{offset:020d}-{secrets.token_hex(4)}", pieces)
+
+    async def finish(self, growing: str, key: str, size: int) -> None:
+        segments = await self._list_segments(growing)
+        chosen = _plan_segments(segments, size)
+        if chosen is None:
+            if await self._exists(key):
+                return
+            raise BlobsFailed(f"{growing}: bytes that were recorded are missing")
+        await self._put(self._path(key), self._read_all(chosen))
+        await self.remove([growing])
+
+    async def _list_segments(self, growing: str) -> list[tuple[int, int, str]]:
+        found: list[tuple[int, int, str]] = []
+        async for path, size, _ in self._walk(f"{self._path(growing)}/"):
+            match = _SEGMENT.fullmatch(path)
+            if match is not None:
+                found.append((int(match[1]), size, path))
+        return sorted(found)
+
+    async def concat(self, sources: Sequence[str], key: str) -> None:
+        await self._put(self._path(key), self._read_all([self._path(item) for item in sources]))
+
+    async def _read_all(self, paths: Sequence[str]) -> AsyncIterator[bytes]:
+        for path in paths:
+            with _failures(path):
+                result = await obstore.get_async(self._store, path)
+                async for piece in result.stream(min_chunk_size=_READ_PIECE):
+                    yield bytes(piece)
+
+    async def copy(self, source: str, key: str) -> None:
+        with _failures(source):
+            await obstore.copy_async(self._store, self._path(source), self._path(key))
+
+    async def open(self, key: str, offset: int, length: int) -> FileBody | ByteStream:
+        path = self._path(key)
+        with _failures(key):
+            if length == 0:
+                await obstore.head_async(self._store, path)
+                return _nothing()
+            wanted: GetOptions = {"range": (offset, offset + length)}
+            result = await obstore.get_async(self._store, path, options=wanted)
+        return _read_stream(key, result)
+
+    def find_path(self, key: str) -> None:
+        return None
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        paths: list[str] = []
+        for key in keys:
+            if key.startswith(f"{GROWING}/") and key.count("/") == 1:
+                paths += [path for _, _, path in await self._list_segments(key)]
+            else:
+                paths.append(self._path(key))
+        for start in range(0, len(paths), _DELETE_BATCH):
+            with _failures(paths[start]):
+                try:
+                    await obstore.delete_async(self._store, paths[start : start + _DELETE_BATCH])
+                except NotFoundError:
+                    await self._remove_singly(paths[start : start + _DELETE_BATCH])
+
+    async def _remove_singly(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            try:
+                await obstore.delete_async(self._store, path)
+            except NotFoundError:
+                continue  # gone already is what was asked for
+
+    async def list(self, area: str) -> AsyncIterator[BlobSeen]:
+        base = f"{self._tenant}/"
+        async for path, size, moment in self._walk(f"{base}{area}/"):
+            key = path.removeprefix(base)
+            if area == GROWING:
+                key = key.rpartition("/")[0]
+            yield BlobSeen(key, size, moment)
+
+    async def _walk(self, prefix: str) -> AsyncIterator[tuple[str, int, Any]]:
+        with _failures(prefix):
+            async for batch in obstore.list(self._store, prefix, chunk_size=1000):
+                for item in batch:
+                    # Some stores take the prefix for a folder, some for text.
+                    if item["path"].startswith(prefix):
+                        yield item["path"], item["size"], item["last_modified"]
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            with _failures(key):
+                await obstore.head_async(self._store, self._path(key))
+        except BlobNotFound:
+            return False
+        return True
+
+    async def close(self) -> None:
+        return None
+
+    def _path(self, key: str) -> str:
+        return f"{self._tenant}/{check_key(key)}"
+
+
+class _Tally:
+    """Counts and hashes pieces as they pass."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.md5(usedforsecurity=False)
+        self._size = 0
+
+    async def count(self, pieces: ByteStream) -> AsyncIterator[bytes]:
+        async for piece in pieces:
+            self._size += len(piece)
+            if len(piece) > _HASH_INLINE:
+                await asyncio.to_thread(self._hash.update, piece)
+            else:
+                self._hash.update(piece)
+            yield piece
+
+    def written(self) -> Written:
+        return Written(self._size, self._hash.digest())
+
+
+def _plan_segments(segments: list[tuple[int, int, str]], size: int) -> list[str] | None:
+    """Those segments that make up the bytes from 0 to `size`, or None when some are missing.
+
+    A segment that was written but never recorded may lie beside one at the same offset: only a
+    chain that ends exactly at `size` is right, and the recorded ones make such a chain.
+    """
+    by_offset: dict[int, list[tuple[int, str]]] = {}
+    for offset, length, path in segments:
+        by_offset.setdefault(offset, []).append((length, path))
+    chains: dict[int, list[str]] = {0: []}
+    for offset in sorted(by_offset):
+        if offset not in chains:
+            continue
+        for length, path in by_offset[offset]:
+            if length > 0:
+                chains.setdefault(offset + length, [*chains[offset], path])
+    return chains.get(size)
+
+
+async def _read_stream(key: str, result: Any) -> AsyncIterator[bytes]:
+    with _failures(key):
+        async for piece in result.stream(min_chunk_size=_READ_PIECE):
+            yield bytes(piece)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    no_pieces: tuple[bytes, ...] = ()
+    for piece in no_pieces:
+        yield piece
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise BlobNotFound(name) from error
+    except BaseError as error:
+        # The text names addresses and buckets, never keys: obstore leaves credentials out.
+        raise BlobsFailed(f"{name}: {str(error)[:300]}") from error
+
+
+def open_store(settings: StorageSettings) -> Any:
+    """The object store the settings name.  Connects when first used."""
+    client: Any = {
+        "connect_timeout": timedelta(seconds=5),
+        "read_timeout": timedelta(seconds=settings.s3_timeout_s),
+        # A slow reader may take hours for a large object; stalls are what `read_timeout` ends.
+        "timeout": timedelta(days=1),
+        "allow_http": True,
+    }
+    retry: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=settings.s3_timeout_s)}
+    if settings.object_store_url:
+        return from_url(settings.object_store_url, client_options=client, retry_config=retry)
+    config: dict[str, Any] = {"region": settings.s3_region}
+    if settings.s3_endpoint:
+        config["endpoint"] = settings.s3_endpoint
+        config["virtual_hosted_style_request"] = not settings.s3_force_path_style
+    if settings.aws_access_key_id and settings.aws_secret_access_key:
+        config["access_key_id"] = settings.aws_access_key_id
+        config["secret_access_key"] = settings.aws_secret_access_key.reveal()
+    return S3Store(settings.s3_bucket, client_options=client, retry_config=retry, **config)

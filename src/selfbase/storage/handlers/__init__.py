@@ -1,0 +1,1 @@
+"""One file for each group of endpoints: decode the request, call an operation, encode the answer."""

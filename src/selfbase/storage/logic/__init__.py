@@ -1,0 +1,1 @@
+"""Pure decisions of the storage service: names, limits, ranges, forms, cursors, headers."""
