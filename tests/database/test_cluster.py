@@ -348,6 +348,49 @@ def test_broken_setting_is_shown_in_the_servers_words(embedded: PostgresBinaries
         cluster.start()
 
 
+@contextlib.contextmanager
+def slow_programs(real: PostgresBinaries, before: str) -> Iterator[PostgresBinaries]:
+    """The same programs, but the server does `before` (shell) first."""
+    with open_folder() as folder:
+        for program in real.bin_dir.iterdir():
+            (folder / program.name).symlink_to(program)
+        (folder / "postgres").unlink()
+        (folder / "postgres").write_text(
+            f'#!/bin/sh\n{before}\nexec {real.program("postgres")} "$@"\n'
+        )
+        (folder / "postgres").chmod(0o755)
+        yield PostgresBinaries(real.version, folder, real.lib_dir, "folder")
+
+
+def test_long_recovery_is_waited_for_while_it_reports(embedded: PostgresBinaries) -> None:
+    report = "for i in 1 2 3 4 5 6; do echo 'LOG:  redo in progress'; sleep 0.3; done"
+    with (
+        slow_programs(embedded, report) as slow,
+        made_cluster(embedded, durable=False, start_timeout_s=1.0) as cluster,
+    ):
+        cluster.binaries = slow
+        cluster.start()
+        assert cluster.is_running()
+
+
+def test_silent_server_is_given_up_and_not_left_running(embedded: PostgresBinaries) -> None:
+    with (
+        slow_programs(embedded, "exec sleep 60") as slow,
+        made_cluster(embedded, durable=False, start_timeout_s=0.5) as cluster,
+    ):
+        cluster.binaries = slow
+        with pytest.raises(errors.StartFailedError, match=r"silent and not ready for 0\.5 s"):
+            cluster.start()
+        left = [
+            entry.name
+            for entry in Path("/proc").glob("[0-9]*")
+            if os.path.realpath(entry / "cwd") == str(cluster.data_dir)
+        ]
+        assert left == []
+        cluster.binaries = embedded
+        cluster.start()
+
+
 def test_remove_leaves_nothing(embedded: PostgresBinaries) -> None:
     with open_folder() as folder:
         cluster = Cluster(embedded, ClusterSettings(data_dir=folder / "data", durable=False))

@@ -419,14 +419,14 @@ class Cluster:
     def _spawn_until_ready(self) -> None:
         deadline = time.monotonic() + self.settings.start_timeout_s
         while True:
-            said = self._spawn(deadline)
+            said = self._spawn()
             if said is None:
                 return
             if not is_memory_still_attached(said) or time.monotonic() > deadline:
                 raise parse_start_failure(said, self.data_dir)
             time.sleep(RETRY_S)  # backends of a killed server end as soon as they notice
 
-    def _spawn(self, deadline: float) -> str | None:
+    def _spawn(self) -> str | None:
         """Start the server once: None when it is ready, what it said when it ended before."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         # Statements that failed stand in it, with their values: for the owner's eyes only.
@@ -444,21 +444,36 @@ class Cluster:
                 env=self.binaries.environment(),
                 **self._identity,
             )
-        while process.poll() is None:
-            found = find_pid_file(self.data_dir)
-            if found is not None and found.pid == process.pid and found.is_ready:
+        try:
+            if self._wait_until_ready(process):
                 self._process = process
                 return None
-            if time.monotonic() > deadline:
-                self._kill_unready(process)
-                raise errors.StartFailedError(
-                    f"PostgreSQL was not ready after {self.settings.start_timeout_s:g} s. "
-                    f"See {self.log_path}."
-                )
-            time.sleep(POLL_S)
+        except BaseException:
+            self._kill_unready(process)
+            raise
         with self.log_path.open("rb") as log:
             log.seek(log_start)
             return log.read().decode(errors="replace")
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """True when it accepts connections, False when it ended before."""
+        said_bytes = -1
+        deadline = 0.0
+        while process.poll() is None:
+            found = find_pid_file(self.data_dir)
+            if found is not None and found.pid == process.pid and found.is_ready:
+                return True
+            # A long recovery reports its progress every 10 s: only silence is a failure.
+            if (size := self.log_path.stat().st_size) != said_bytes:
+                said_bytes = size
+                deadline = time.monotonic() + self.settings.start_timeout_s
+            if time.monotonic() > deadline:
+                raise errors.StartFailedError(
+                    f"PostgreSQL was silent and not ready for {self.settings.start_timeout_s:g} s. "
+                    f"See {self.log_path}."
+                )
+            time.sleep(POLL_S)
+        return False
 
     def _kill_unready(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGQUIT)

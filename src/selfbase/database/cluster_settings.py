@@ -37,6 +37,7 @@ class ClusterSettings:
     overrides: Mapping[str, str] = field(default_factory=dict)
     # False only for throw-away test clusters: a crash of the machine then loses data.
     durable: bool = True
+    # How long a starting server may say nothing; a long recovery reports its progress.
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
 
