@@ -1,0 +1,1 @@
+"""Decisions about images as pure functions: parameters, geometry, formats, URLs, SVG cleaning."""

@@ -1,0 +1,176 @@
+"""Where the processing endpoint gets images from: local files, the project's objects, the web.
+
+A web address is fetched only when the settings allow its prefix, and only from network addresses
+that were checked after the name was resolved: the connection goes to the checked address itself, so
+that a name cannot point elsewhere the next moment.  Redirects are checked the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+import httpcore
+import httpx
+
+from selfbase.images.errors import ForbiddenUrl, SourceTooLarge, SourceUnreachable
+from selfbase.images.settings import ImagesSettings
+
+# Reads an object of the project by bucket and path, up to a number of bytes, past its policies:
+# the signature of the URL is the proof.
+ObjectReader = Callable[[str, str, int], Awaitable[bytes]]
+
+_REDIRECTS_MAX = 3
+_HTTP = ("http://", "https://")
+
+
+class Sources:
+    """Reads a source URL.  `storage://bucket/path` needs a reader from the project."""
+
+    def __init__(self, settings: ImagesSettings, read_object: ObjectReader | None = None) -> None:
+        self._settings = settings
+        self._read_object = read_object
+        self._allowed = [_compile_prefix(text) for text in settings.allowed_sources]
+        self._client: httpx.AsyncClient | None = None
+
+    async def read(self, url: str, bytes_max: int) -> bytes:
+        """The bytes at `url`.  Raises ForbiddenUrl, SourceUnreachable, SourceTooLarge."""
+        if self._allowed and not any(prefix.match(url) for prefix in self._allowed):
+            raise ForbiddenUrl(internal="the source is not among the allowed ones")
+        if url.startswith("local://"):
+            return await asyncio.to_thread(self._read_file, url.removeprefix("local://"), bytes_max)
+        if url.startswith("storage://") and self._read_object is not None:
+            bucket, _, path = url.removeprefix("storage://").partition("/")
+            return await self._read_object(unquote(bucket), unquote(path), bytes_max)
+        if url.startswith(_HTTP) and (self._allowed or self._read_object is None):
+            return await self._fetch(url, bytes_max)
+        raise ForbiddenUrl(internal="no sources of this kind")
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _read_file(self, path: str, bytes_max: int) -> bytes:
+        root = self._settings.local_root
+        if root is None or "\0" in path:
+            raise ForbiddenUrl(internal="local files are not offered")
+        base = root.resolve()
+        found = _resolve_below(base, unquote(path))
+        try:
+            status = found.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceUnreachable(internal="not a file")
+            if status.st_size > bytes_max:
+                raise SourceTooLarge
+            return found.read_bytes()
+        except OSError as error:
+            raise SourceUnreachable(internal=str(error.strerror)) from None
+
+    async def _fetch(self, url: str, bytes_max: int) -> bytes:
+        if self._client is None:
+            self._client = _make_client(self._settings)
+        try:
+            async with asyncio.timeout(self._settings.download_timeout_s):
+                return await self._follow(self._client, url, bytes_max)
+        except TimeoutError:
+            raise SourceUnreachable(internal="download timed out") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise SourceUnreachable(internal=type(error).__name__) from None
+
+    async def _follow(self, client: httpx.AsyncClient, url: str, bytes_max: int) -> bytes:
+        for _ in range(_REDIRECTS_MAX + 1):
+            async with client.stream("GET", url) as response:
+                if response.is_redirect:
+                    url = str(response.url.join(response.headers["location"]))
+                    if not url.startswith(_HTTP) or (
+                        self._allowed and not any(prefix.match(url) for prefix in self._allowed)
+                    ):
+                        raise ForbiddenUrl(internal="redirected to a source that is not allowed")
+                    continue
+                if response.status_code != 200:
+                    raise SourceUnreachable(internal=f"status {response.status_code}")
+                content = bytearray()
+                async for piece in response.aiter_bytes(64 * 1024):
+                    content += piece
+                    if len(content) > bytes_max:
+                        raise SourceTooLarge
+                return bytes(content)
+        raise SourceUnreachable(internal="too many redirects")
+
+
+def _resolve_below(base: Path, path: str) -> Path:
+    """The real file below `base`; links and `..` that lead out of it are refused."""
+    try:
+        found = (base / path.lstrip("/")).resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise SourceUnreachable(internal="no such file") from None
+    if not found.is_relative_to(base):
+        raise ForbiddenUrl(internal="the path leaves the folder of sources")
+    return found
+
+
+def _compile_prefix(text: str) -> re.Pattern[str]:
+    """`*` stands for any characters but a slash, so that it cannot reach into another host."""
+    return re.compile("[^/]*".join(re.escape(part) for part in text.split("*")))
+
+
+def _make_client(settings: ImagesSettings) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(retries=0, limits=httpx.Limits(max_connections=32))
+    # httpx offers no hook for resolved addresses: its pool takes a network backend, though.
+    transport._pool._network_backend = _CheckedNetwork(settings)
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=settings.download_timeout_s,
+        follow_redirects=False,
+        trust_env=False,
+        headers={"user-agent": "selfbase-images", "accept-encoding": "identity"},
+    )
+
+
+class _CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """Resolves a name, checks every address, and connects to one that passed."""
+
+    def __init__(self, settings: ImagesSettings) -> None:
+        self._settings = settings
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if not addresses or not all(is_address_allowed(a, self._settings) for a in addresses):
+            raise httpcore.ConnectError("the address is not allowed")
+        return await self._plain.connect_tcp(
+            addresses[0], port, timeout, local_address, socket_options
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        await self._plain.sleep(seconds)
+
+
+def is_address_allowed(text: str, settings: ImagesSettings) -> bool:
+    """Public addresses always; others only where a setting says so."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    if mapped is not None:
+        return is_address_allowed(str(mapped), settings)
+    if address.is_unspecified or address.is_multicast or address.is_reserved:
+        return False
+    if address.is_loopback:
+        return settings.allow_loopback
+    if address.is_link_local:
+        return settings.allow_link_local
+    return address.is_global or settings.allow_private
