@@ -93,3 +93,13 @@ def kill_server(cluster: Cluster) -> None:
 def reap(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait(WAIT_S)
+
+
+def list_processes_in(folder: Path) -> list[str]:
+    """Processes whose working directory is the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or not ours to look into
+            if (entry / "cwd").readlink() == folder:
+                found.append(entry.name)
+    return found

@@ -18,6 +18,7 @@ from tests.database.cluster_makers import (
     ask,
     find_available,
     kill_server,
+    list_processes_in,
     made_cluster,
     open_folder,
     reap,
@@ -381,12 +382,7 @@ def test_silent_server_is_given_up_and_not_left_running(embedded: PostgresBinari
         cluster.binaries = slow
         with pytest.raises(errors.StartFailedError, match=r"silent and not ready for 0\.5 s"):
             cluster.start()
-        left = [
-            entry.name
-            for entry in Path("/proc").glob("[0-9]*")
-            if os.path.realpath(entry / "cwd") == str(cluster.data_dir)
-        ]
-        assert left == []
+        assert list_processes_in(cluster.data_dir) == []
         cluster.binaries = embedded
         cluster.start()
 
