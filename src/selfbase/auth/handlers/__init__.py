@@ -1,0 +1,1 @@
+"""One module per group of operations: read the request, decide, write rows, render the answer."""

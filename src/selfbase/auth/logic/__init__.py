@@ -1,0 +1,1 @@
+"""Auth decisions and texts: pure functions, no await, clock, randomness or SQL."""

@@ -1,0 +1,1 @@
+"""Mail: templates, messages, delivery, and the catcher that shows them to developers."""
