@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-
 from selfbase.auth.context import Context
 from selfbase.auth.errors import EmailExists, PhoneExists, UnexpectedFailure
 from selfbase.auth.logic.accounts import merge_metadata, plan_providers
@@ -284,7 +283,7 @@ async def find_duplicate_email(
     ctx: Context, tx: Transaction, email: str, *, besides: User | None = None
 ) -> User | None:
     """The account that has this address already, by its own address or an identity's."""
-    own = set(besides and [besides.id] or [])
+    own = set((besides and [besides.id]) or [])
     for identity in await rows.list_identities_by_emails(tx, [email]):
         if identity.provider.startswith("sso:") or identity.user_id in own:
             continue
@@ -330,5 +329,3 @@ def obscure(user_id: str, value: str) -> str:
 
 def _fields(new: NewUser) -> dict[str, Any]:
     return {name: getattr(new, name) for name in NewUser.__slots__}
-
-

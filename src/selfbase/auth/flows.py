@@ -105,5 +105,3 @@ def redirect_with_error(
         name=name,
     )  # fmt: skip
     return see_other(location, status)
-
-

@@ -77,7 +77,9 @@ class Hooks:
         )
         try:
             async with AsyncExitStack() as stack:
-                inner = tx or await stack.enter_async_context(ctx.transaction("hook"))
+                inner = tx
+                if inner is None:
+                    inner = await stack.enter_async_context(ctx.transaction("hook"))
                 await stack.enter_async_context(inner.savepoint())
                 before = await inner.fetch_value("select current_setting('statement_timeout')")
                 await inner.execute(

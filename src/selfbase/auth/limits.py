@@ -50,7 +50,7 @@ class MemoryBuckets:
         return wait_s
 
 
-_TAKE = b"""insert into selfbase_auth.rate_buckets as b (key, level, at)
+_TAKE = b"""insert into _selfbase_auth.rate_buckets as b (key, level, at)
 values ($1, $2::float8 - 1, to_timestamp($4::float8))
 on conflict (key) do update set
   level = least($2::float8, b.level + greatest(0, extract(epoch from excluded.at - b.at)) / $3::float8)

@@ -56,7 +56,9 @@ def check_mail_gap(ctx: Context, sent_at: datetime | None) -> None:
     """Raises OverEmailSendRateLimit with the seconds to wait, which apps parse."""
     wait_s = seconds_to_wait(sent_at, ctx.settings.smtp_max_frequency, ctx.now)
     if wait_s > 0:
-        raise OverEmailSendRateLimit(_security_words(wait_s), headers=[("Retry-After", str(wait_s))])
+        raise OverEmailSendRateLimit(
+            _security_words(wait_s), headers=[("Retry-After", str(wait_s))]
+        )
 
 
 def check_sms_gap(ctx: Context, sent_at: datetime | None, gap_s: float | None = None) -> None:

@@ -64,5 +64,7 @@ async def is_leaked(ctx: Context, password: str) -> bool:
 def _unanswered(ctx: Context, reason: str) -> bool:
     ctx.core.events.emit(LeakCheckFailed(reason))
     if ctx.settings.password_hibp_fail_closed:
-        raise UnexpectedFailure("Unable to perform password strength check with HaveIBeenPwned.org.")
+        raise UnexpectedFailure(
+            "Unable to perform password strength check with HaveIBeenPwned.org."
+        )
     return False

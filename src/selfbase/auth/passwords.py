@@ -79,7 +79,9 @@ def verify_hash(password: str, stored: str) -> bool:
     secret = password.encode()
     if isinstance(found, Bcrypt):
         # PHP writes $2y$, some tools $2x$ or $2$: the same function under another letter.
-        known = "$2b$" + stored.split("$", 2)[2] if not stored.startswith(("$2a$", "$2b$")) else stored
+        known = (
+            "$2b$" + stored.split("$", 2)[2] if not stored.startswith(("$2a$", "$2b$")) else stored
+        )
         return len(secret) <= BYTES_MAX and bcrypt.checkpw(secret, known.encode())
     if isinstance(found, Argon2):
         try:

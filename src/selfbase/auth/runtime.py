@@ -31,10 +31,10 @@ from selfbase.kit.settings import Layer, SettingInfo
 
 VALUE_BYTES_MAX = 256 * 1024
 _VERSION = Batch(
-    "auth", (), (Statement(b"select version from selfbase_auth.settings"),), read_only=True
+    "auth", (), (Statement(b"select version from _selfbase_auth.settings"),), read_only=True
 )
 _VALUES = Batch(
-    "auth", (), (Statement(b"select version, values from selfbase_auth.settings"),), read_only=True
+    "auth", (), (Statement(b"select version, values from _selfbase_auth.settings"),), read_only=True
 )
 
 
@@ -88,9 +88,7 @@ class RuntimeSettings:
             value = getattr(self.settings, spec.name)
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
-            shown[info.env[0].removeprefix(PREFIX)] = (
-                "********" if info.secret and value else value
-            )
+            shown[info.env[0].removeprefix(PREFIX)] = "********" if info.secret and value else value
         for name, hook in self.settings.hooks.items():
             upper = name.upper()
             shown[f"HOOK_{upper}_ENABLED"] = hook.enabled
@@ -112,7 +110,7 @@ class RuntimeSettings:
         for name, value in clean.items():
             _check_change(name, value)
         async with self._database.as_service("change of settings", login=AUTH_ADMIN) as tx:
-            stored = await tx.fetch_value("select values from selfbase_auth.settings for update")
+            stored = await tx.fetch_value("select values from _selfbase_auth.settings for update")
             merged = {**(stored or {}), **clean}
             merged = {name: value for name, value in merged.items() if value is not None}
             try:
@@ -120,7 +118,7 @@ class RuntimeSettings:
             except ConfigurationError as error:
                 raise ValidationFailed(error.message) from None
             version = await tx.fetch_value(
-                """update selfbase_auth.settings set values = %s, version = version + 1,
+                """update _selfbase_auth.settings set values = %s, version = version + 1,
                      changed_at = now() returning version""",
                 [orjson.dumps(merged).decode()],
             )

@@ -54,7 +54,10 @@ def load_auth_settings(layers: Sequence[Layer]) -> AuthSettings:
     flat = load_settings(AuthSettings, translated, owner=OWNER)
     hooks = {
         name: load_prefixed(
-            HookSettings, translated, f"hook_{name}_", f"GOTRUE_HOOK_{name.upper()}_",
+            HookSettings,
+            translated,
+            f"hook_{name}_",
+            f"GOTRUE_HOOK_{name.upper()}_",
             f"auth.hook.{name}.",
         )
         for name in HOOK_NAMES
@@ -62,15 +65,16 @@ def load_auth_settings(layers: Sequence[Layer]) -> AuthSettings:
     mails = {kind: _load_mail(kind, translated) for kind in MAIL_KINDS}
     notifications = {
         kind: load_prefixed(
-            NotificationSwitch, translated, f"mailer_notifications_{kind}_",
-            f"GOTRUE_MAILER_NOTIFICATIONS_{kind.upper()}_", f"auth.email.notification.{kind}.",
+            NotificationSwitch,
+            translated,
+            f"mailer_notifications_{kind}_",
+            f"GOTRUE_MAILER_NOTIFICATIONS_{kind.upper()}_",
+            f"auth.email.notification.{kind}.",
         ).enabled
         for kind in NOTIFICATION_KINDS
     }
     more = load_more(translated)
-    return dataclasses.replace(
-        flat, hooks=hooks, mails=mails, notifications=notifications, **more
-    )
+    return dataclasses.replace(flat, hooks=hooks, mails=mails, notifications=notifications, **more)
 
 
 def _load_mail(kind: str, layers: Sequence[Layer]) -> MailText:
@@ -78,12 +82,18 @@ def _load_mail(kind: str, layers: Sequence[Layer]) -> MailText:
     group = "notification" if kind.endswith("_notification") else "template"
     short = kind.removesuffix("_notification")
     for part, variable in (
-        ("subject", "SUBJECTS"), ("template", "TEMPLATES"), ("url_path", "URLPATHS")
+        ("subject", "SUBJECTS"),
+        ("template", "TEMPLATES"),
+        ("url_path", "URLPATHS"),
     ):
         info = SettingInfo(
             env=(f"GOTRUE_MAILER_{variable}_{kind.upper()}",),
             toml=f"auth.email.{group}.{short}.{part}",
-            help="", unit=None, secret=False, choices=(), runtime=True,
+            help="",
+            unit=None,
+            secret=False,
+            choices=(),
+            runtime=True,
         )
         for layer in layers:
             value = layer.find(OWNER, f"mailer_{variable.lower()}_{kind}", info)
@@ -91,9 +101,7 @@ def _load_mail(kind: str, layers: Sequence[Layer]) -> MailText:
                 found[part] = str(value)
                 break
     for layer in layers:
-        info = SettingInfo(
-            (), f"auth.email.{group}.{short}.content", "", None, False, (), True
-        )
+        info = SettingInfo((), f"auth.email.{group}.{short}.content", "", None, False, (), True)
         inline = layer.find(OWNER, f"mailer_templates_{kind}_content", info)
         if inline is not None:
             found["content"] = str(inline)
@@ -120,9 +128,7 @@ class RuntimeLayer:
 
 def insert_runtime(layers: Sequence[Layer], values: Mapping[str, Any]) -> tuple[Layer, ...]:
     """The layers with the run-time ones in their place: above config.toml, below the environment."""
-    place = next(
-        (i for i, layer in enumerate(layers) if isinstance(layer, TomlLayer)), len(layers)
-    )
+    place = next((i for i, layer in enumerate(layers) if isinstance(layer, TomlLayer)), len(layers))
     return (*layers[:place], RuntimeLayer(values), *layers[place:])
 
 
@@ -139,9 +145,7 @@ class _CliToml:
     def find(self, owner: str, field_name: str, info: SettingInfo) -> Any:
         inverse = _INVERSE.get(field_name)
         if inverse is not None:
-            raw = self.inner.find(
-                owner, field_name, dataclasses.replace(info, toml=inverse)
-            )
+            raw = self.inner.find(owner, field_name, dataclasses.replace(info, toml=inverse))
             return None if raw is None else not raw
         value = self.inner.find(owner, field_name, info)
         if field_name == "password_required_characters" and isinstance(value, str):
@@ -166,4 +170,3 @@ _REQUIREMENTS = {
     "lower_upper_letters_digits": f"{_LOWER}:{_UPPER}:{_DIGITS}",
     "lower_upper_letters_digits_symbols": f"{_LOWER}:{_UPPER}:{_DIGITS}:{_SYMBOLS.replace(':', chr(92) + ':')}",
 }
-

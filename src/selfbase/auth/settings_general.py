@@ -12,7 +12,9 @@ def gotrue(default: Any, name: str | tuple[str, ...], help: str, **more: Any) ->
     """A setting known as `GOTRUE_<name>` that may change while running."""
     names = (name,) if isinstance(name, str) else name
     env = tuple(f"GOTRUE_{each}" for each in names)
-    return setting(default, env=(*env, *more.pop("also", ())), help=help, **{"runtime": True, **more})
+    return setting(
+        default, env=(*env, *more.pop("also", ())), help=help, **{"runtime": True, **more}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +22,22 @@ class GeneralSettings:
     """What Auth is reached by and what it offers."""
 
     api_external_url: str = gotrue(
-        "http://localhost:9999", "API_EXTERNAL_URL", "Public base address of Auth.",
-        also=("API_EXTERNAL_URL",), runtime=False,
+        "http://localhost:9999",
+        "API_EXTERNAL_URL",
+        "Public base address of Auth.",
+        also=("API_EXTERNAL_URL",),
+        runtime=False,
     )
     site_url: str = gotrue(
-        "http://localhost:3000", "SITE_URL", "Where people land when no redirect is asked for.",
+        "http://localhost:3000",
+        "SITE_URL",
+        "Where people land when no redirect is asked for.",
         toml="auth.site_url",
     )
     uri_allow_list: tuple[str, ...] = gotrue(
-        (), "URI_ALLOW_LIST", "Redirect targets that are allowed besides the site; globs.",
+        (),
+        "URI_ALLOW_LIST",
+        "Redirect targets that are allowed besides the site; globs.",
         toml="auth.additional_redirect_urls",
     )
     disable_signup: bool = gotrue(False, "DISABLE_SIGNUP", "Nobody can create an account alone.")
@@ -36,8 +45,11 @@ class GeneralSettings:
         Secret(""), "JWT_SECRET", "Shared secret of HS256 tokens.", secret=True, runtime=False
     )
     jwt_keys: Secret = gotrue(
-        Secret(""), "JWT_KEYS", "Private JWKs as a JSON array; one has `sign` in key_ops.",
-        secret=True, runtime=False,
+        Secret(""),
+        "JWT_KEYS",
+        "Private JWKs as a JSON array; one has `sign` in key_ops.",
+        secret=True,
+        runtime=False,
     )
     jwt_valid_methods: tuple[str, ...] = gotrue(
         (), "JWT_VALID_METHODS", "Algorithms accepted; empty: those of the keys."
@@ -77,11 +89,15 @@ class GeneralSettings:
         False, "EXTERNAL_PHONE_ENABLED", "Sign in by phone.", toml="auth.sms.enable_signup"
     )
     external_anonymous_users_enabled: bool = gotrue(
-        False, "EXTERNAL_ANONYMOUS_USERS_ENABLED", "Sign in without any name.",
+        False,
+        "EXTERNAL_ANONYMOUS_USERS_ENABLED",
+        "Sign in without any name.",
         toml="auth.enable_anonymous_sign_ins",
     )
     external_flow_state_expiry_duration: float = gotrue(
-        300.0, "EXTERNAL_FLOW_STATE_EXPIRY_DURATION", "Life of a PKCE code (300 s at least).",
+        300.0,
+        "EXTERNAL_FLOW_STATE_EXPIRY_DURATION",
+        "Life of a PKCE code (300 s at least).",
         unit="s",
     )
     cors_allowed_headers: tuple[str, ...] = gotrue(

@@ -51,11 +51,16 @@ class MailSettings:
         False, "MAILER_ALLOW_UNVERIFIED_EMAIL_SIGN_INS", "Sign in before confirming."
     )
     mailer_secure_email_change_enabled: bool = gotrue(
-        True, "MAILER_SECURE_EMAIL_CHANGE_ENABLED", "Both addresses confirm a change.",
+        True,
+        "MAILER_SECURE_EMAIL_CHANGE_ENABLED",
+        "Both addresses confirm a change.",
         toml="auth.email.double_confirm_changes",
     )
     mailer_otp_exp: int = gotrue(
-        3600, "MAILER_OTP_EXP", "Life of codes and links sent by mail.", unit="s",
+        3600,
+        "MAILER_OTP_EXP",
+        "Life of codes and links sent by mail.",
+        unit="s",
         toml="auth.email.otp_expiry",
     )
     mailer_otp_length: int = gotrue(
@@ -65,7 +70,8 @@ class MailSettings:
         (), "MAILER_EXTERNAL_HOSTS", "Hosts accepted from X-Forwarded-Host for links."
     )
     mailer_email_validation_extended: bool = gotrue(
-        False, ("MAILER_EMAIL_VALIDATION_EXTENDED", "MAILER_VALIDATION_EXTENDED"),
+        False,
+        ("MAILER_EMAIL_VALIDATION_EXTENDED", "MAILER_VALIDATION_EXTENDED"),
         "Refuse well-known mistyped domains.",
     )
     mailer_template_max_size: int = gotrue(
@@ -75,7 +81,9 @@ class MailSettings:
         600.0, "MAILER_TEMPLATE_MAX_AGE", "How long a fetched template is kept.", unit="s"
     )
     mailer_otp_attempts_max: int = setting(
-        10, env="GOTRUE_MAILER_OTP_ATTEMPTS_MAX", help="Wrong guesses that void a code.",
+        10,
+        env="GOTRUE_MAILER_OTP_ATTEMPTS_MAX",
+        help="Wrong guesses that void a code.",
         runtime=True,
     )
     smtp_host: str = gotrue(
@@ -87,7 +95,9 @@ class MailSettings:
         Secret(""), "SMTP_PASS", "Password.", secret=True, toml="auth.email.smtp.pass"
     )
     smtp_admin_email: str = gotrue(
-        "admin@email.com", "SMTP_ADMIN_EMAIL", "The From address.",
+        "admin@email.com",
+        "SMTP_ADMIN_EMAIL",
+        "The From address.",
         toml="auth.email.smtp.admin_email",
     )
     smtp_sender_name: str = gotrue(
@@ -97,12 +107,18 @@ class MailSettings:
         "", "SMTP_HEADERS", "JSON object of lists; `$messageType` is replaced."
     )
     smtp_max_frequency: float = gotrue(
-        60.0, "SMTP_MAX_FREQUENCY", "Least time between two mails to one user.", unit="s",
+        60.0,
+        "SMTP_MAX_FREQUENCY",
+        "Least time between two mails to one user.",
+        unit="s",
         toml="auth.email.max_frequency",
     )
     smtp_tls: str = setting(
-        "auto", env="GOTRUE_SMTP_TLS", choices=("auto", "starttls", "implicit", "none"),
-        help="auto: TLS at once on port 465, else STARTTLS where offered.", runtime=True,
+        "auto",
+        env="GOTRUE_SMTP_TLS",
+        choices=("auto", "starttls", "implicit", "none"),
+        help="auto: TLS at once on port 465, else STARTTLS where offered.",
+        runtime=True,
     )
     smtp_ca_file: str = setting(
         "", env="GOTRUE_SMTP_CA_FILE", help="Certificates to trust besides the system's."

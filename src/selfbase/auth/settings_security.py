@@ -20,8 +20,12 @@ class HookSettings:
     enabled: bool = setting(False, env="ENABLED", toml="enabled", help="Ask it.", runtime=True)
     uri: str = setting("", env="URI", toml="uri", help="Where it is.", runtime=True)
     secrets: Secret = setting(
-        Secret(""), env="SECRETS", toml="secrets", help="`v1,whsec_…`, several joined by |.",
-        secret=True, runtime=True,
+        Secret(""),
+        env="SECRETS",
+        toml="secrets",
+        help="`v1,whsec_…`, several joined by |.",
+        secret=True,
+        runtime=True,
     )
 
 
@@ -33,7 +37,9 @@ class SecuritySettings:
         6, "PASSWORD_MIN_LENGTH", "Never below 6.", toml="auth.minimum_password_length"
     )
     password_required_characters: str = gotrue(
-        "", "PASSWORD_REQUIRED_CHARACTERS", "Sets separated by `:`; one of each is needed.",
+        "",
+        "PASSWORD_REQUIRED_CHARACTERS",
+        "Sets separated by `:`; one of each is needed.",
         toml="auth.password_requirements",
     )
     password_hibp_enabled: bool = gotrue(
@@ -48,20 +54,30 @@ class SecuritySettings:
         False, "SECURITY_CAPTCHA_ENABLED", "Ask for a captcha.", toml="auth.captcha.enabled"
     )
     security_captcha_provider: str = gotrue(
-        "hcaptcha", "SECURITY_CAPTCHA_PROVIDER", "hcaptcha or turnstile.",
+        "hcaptcha",
+        "SECURITY_CAPTCHA_PROVIDER",
+        "hcaptcha or turnstile.",
         toml="auth.captcha.provider",
     )
     security_captcha_secret: Secret = gotrue(
-        Secret(""), ("SECURITY_CAPTCHA_SECRET", "SECURITY_CAPTCHA_PROVIDER_SECRET"),
-        "The provider's secret.", secret=True, toml="auth.captcha.secret",
+        Secret(""),
+        ("SECURITY_CAPTCHA_SECRET", "SECURITY_CAPTCHA_PROVIDER_SECRET"),
+        "The provider's secret.",
+        secret=True,
+        toml="auth.captcha.secret",
     )
     security_captcha_timeout: float = gotrue(10.0, "SECURITY_CAPTCHA_TIMEOUT", "", unit="s")
     security_refresh_token_rotation_enabled: bool = gotrue(
-        True, "SECURITY_REFRESH_TOKEN_ROTATION_ENABLED", "Reuse ends the whole session.",
+        True,
+        "SECURITY_REFRESH_TOKEN_ROTATION_ENABLED",
+        "Reuse ends the whole session.",
         toml="auth.enable_refresh_token_rotation",
     )
     security_refresh_token_reuse_interval: int = gotrue(
-        10, "SECURITY_REFRESH_TOKEN_REUSE_INTERVAL", "Time in which reuse is forgiven.", unit="s",
+        10,
+        "SECURITY_REFRESH_TOKEN_REUSE_INTERVAL",
+        "Time in which reuse is forgiven.",
+        unit="s",
         toml="auth.refresh_token_reuse_interval",
     )
     security_refresh_token_allow_reuse: bool = gotrue(
@@ -74,7 +90,8 @@ class SecuritySettings:
         0, "SECURITY_REFRESH_TOKEN_UPGRADE_PERCENTAGE", "Version 1 sessions moved to version 2."
     )
     security_update_password_require_reauthentication: bool = gotrue(
-        False, "SECURITY_UPDATE_PASSWORD_REQUIRE_REAUTHENTICATION",
+        False,
+        "SECURITY_UPDATE_PASSWORD_REQUIRE_REAUTHENTICATION",
         "Sessions older than a day need a code to change the password.",
         toml="auth.email.secure_password_change",
     )
@@ -82,18 +99,26 @@ class SecuritySettings:
         False, "SECURITY_UPDATE_PASSWORD_REQUIRE_CURRENT_PASSWORD", "The old password is needed."
     )
     security_manual_linking_enabled: bool = gotrue(
-        False, "SECURITY_MANUAL_LINKING_ENABLED", "Users may link and unlink identities.",
+        False,
+        "SECURITY_MANUAL_LINKING_ENABLED",
+        "Users may link and unlink identities.",
         toml="auth.enable_manual_linking",
     )
     security_sb_forwarded_for_enabled: bool = gotrue(
         False, "SECURITY_SB_FORWARDED_FOR_ENABLED", "Trust the Sb-Forwarded-For header."
     )
     sessions_timebox: float | None = gotrue(
-        None, "SESSIONS_TIMEBOX", "Longest life of a session.", unit="s",
+        None,
+        "SESSIONS_TIMEBOX",
+        "Longest life of a session.",
+        unit="s",
         toml="auth.sessions.timebox",
     )
     sessions_inactivity_timeout: float | None = gotrue(
-        None, "SESSIONS_INACTIVITY_TIMEOUT", "Longest pause between refreshes.", unit="s",
+        None,
+        "SESSIONS_INACTIVITY_TIMEOUT",
+        "Longest pause between refreshes.",
+        unit="s",
         toml="auth.sessions.inactivity_timeout",
     )
     sessions_allow_low_aal: float | None = gotrue(
@@ -107,11 +132,15 @@ class SecuritySettings:
         "", "RATE_LIMIT_HEADER", "Header whose first value is the caller's address."
     )
     rate_limit_peers: str = setting(
-        "public", choices=("off", "public", "all"), runtime=True,
+        "public",
+        choices=("off", "public", "all"),
+        runtime=True,
         help="Without a header: limit by peer address; `public` spares loopback and private ones.",
     )
     rate_limit_email_sent: str = gotrue(
-        "30", "RATE_LIMIT_EMAIL_SENT", "Mails an hour, or N/duration.",
+        "30",
+        "RATE_LIMIT_EMAIL_SENT",
+        "Mails an hour, or N/duration.",
         toml="auth.rate_limit.email_sent",
     )
     rate_limit_sms_sent: str = gotrue(
@@ -135,12 +164,15 @@ class SecuritySettings:
     )
     rate_limit_passkey: int = gotrue(30, "RATE_LIMIT_PASSKEY", "In 5 minutes.")
     rate_limit_oauth_dynamic_client_register: int = gotrue(
-        10, ("RATE_LIMIT_OAUTH_DYNAMIC_CLIENT_REGISTER", "RATE_LIMIT_O_AUTH_DYNAMIC_CLIENT_REGISTER"),
+        10,
+        ("RATE_LIMIT_OAUTH_DYNAMIC_CLIENT_REGISTER", "RATE_LIMIT_O_AUTH_DYNAMIC_CLIENT_REGISTER"),
         "In 5 minutes.",
     )
     hook_timeout_s: float = setting(5.0, help="Longest time for an HTTP hook in all.", unit="s")
     hook_reply_bytes_max: int = setting(200 * KiB, help="Largest reply of a hook.", unit="bytes")
     hook_allow_private: bool = setting(
-        False, env="GOTRUE_HOOK_ALLOW_PRIVATE_ADDRESSES", runtime=True,
+        False,
+        env="GOTRUE_HOOK_ALLOW_PRIVATE_ADDRESSES",
+        runtime=True,
         help="HTTP hooks may be on private addresses.",
     )

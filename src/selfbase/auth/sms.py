@@ -80,7 +80,9 @@ class SmsSender:
             return ""
         provider = self.find_provider(ctx.settings)
         if provider is None:
-            raise PhoneProviderDisabled("Unable to get SMS provider", status=500, code="unexpected_failure")
+            raise PhoneProviderDisabled(
+                "Unable to get SMS provider", status=500, code="unexpected_failure"
+            )
         try:
             parsed = parse_template(template or ctx.settings.sms_template or DEFAULT_TEMPLATE)
             text = render_template(parsed, {"Code": code}, escape=False)

@@ -75,5 +75,7 @@ def _parse_keys(text: str) -> list[tuple[Key, bool]]:
         keys = [(key_from_jwk(jwk), "sign" in jwk.get("key_ops", ())) for jwk in jwks]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # The text is secret: only the kind of problem may be told.
-        raise ConfigurationError(f"GOTRUE_JWT_KEYS is not usable ({type(error).__name__})") from None
+        raise ConfigurationError(
+            f"GOTRUE_JWT_KEYS is not usable ({type(error).__name__})"
+        ) from None
     return keys

@@ -95,16 +95,37 @@ class Factor:
         )
 
 
-_TEXTS = (
-    "aud role email phone encrypted_password confirmation_token recovery_token"
-    " email_change_token_new email_change_token_current email_change phone_change"
-    " phone_change_token reauthentication_token"
-).split()
-_MOMENTS = (
-    "email_confirmed_at phone_confirmed_at confirmed_at invited_at confirmation_sent_at"
-    " recovery_sent_at email_change_sent_at phone_change_sent_at reauthentication_sent_at"
-    " last_sign_in_at banned_until deleted_at created_at updated_at"
-).split()
+_TEXTS = [
+    "aud",
+    "role",
+    "email",
+    "phone",
+    "encrypted_password",
+    "confirmation_token",
+    "recovery_token",
+    "email_change_token_new",
+    "email_change_token_current",
+    "email_change",
+    "phone_change",
+    "phone_change_token",
+    "reauthentication_token",
+]
+_MOMENTS = [
+    "email_confirmed_at",
+    "phone_confirmed_at",
+    "confirmed_at",
+    "invited_at",
+    "confirmation_sent_at",
+    "recovery_sent_at",
+    "email_change_sent_at",
+    "phone_change_sent_at",
+    "reauthentication_sent_at",
+    "last_sign_in_at",
+    "banned_until",
+    "deleted_at",
+    "created_at",
+    "updated_at",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,11 +310,21 @@ class FlowState:
 
     @classmethod
     def from_document(cls, row: Document) -> FlowState:
-        names = (
-            "id user_id auth_code code_challenge code_challenge_method provider_type"
-            " authentication_method provider_access_token provider_refresh_token invite_token"
-            " referrer oauth_client_state_id linking_target_id"
-        ).split()
+        names = [
+            "id",
+            "user_id",
+            "auth_code",
+            "code_challenge",
+            "code_challenge_method",
+            "provider_type",
+            "authentication_method",
+            "provider_access_token",
+            "provider_refresh_token",
+            "invite_token",
+            "referrer",
+            "oauth_client_state_id",
+            "linking_target_id",
+        ]
         return cls(
             **{name: row[name] for name in names},
             email_optional=bool(row["email_optional"]),

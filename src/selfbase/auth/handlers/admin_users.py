@@ -111,7 +111,9 @@ async def _read_password(ctx: Context, body: Fields) -> str:
         raise ValidationFailed("Only a password or a password hash should be provided")
     if given:
         if parse_hash(given) is None:
-            raise ValidationFailed("Invalid password hash: not a bcrypt, argon2 or Firebase scrypt hash")
+            raise ValidationFailed(
+                "Invalid password hash: not a bcrypt, argon2 or Firebase scrypt hash"
+            )
         return given
     check_length(password)
     return await ctx.core.passwords.hash(
@@ -165,9 +167,7 @@ async def update_user(ctx: Context) -> Response:
     password = body.text("password")
     if password:
         await check_new_password(ctx, password)
-    encrypted = (
-        await _read_password(ctx, body) if password or body.text("password_hash") else None
-    )
+    encrypted = await _read_password(ctx, body) if password or body.text("password_hash") else None
     values = _plan_values(ctx, body, user)
     try:
         async with ctx.transaction("an administrator changes a user") as tx:
@@ -269,5 +269,3 @@ async def list_audit(ctx: Context) -> Response:
         for entry in entries
     ]
     return json_response(shown, headers=page_headers(page, total, ctx.request.full_path))
-
-

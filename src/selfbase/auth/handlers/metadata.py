@@ -7,10 +7,31 @@ from selfbase.database.failures import DatabaseFailure
 from selfbase.http.values import Response, json_response
 
 VERSION = "v2.196.0"
-LISTED_PROVIDERS = (
-    "apple azure bitbucket discord facebook snapchat figma fly github gitlab google keycloak kakao"
-    " linkedin linkedin_oidc notion spotify slack slack_oidc workos twitch twitter zoom"
-).split()
+LISTED_PROVIDERS = [
+    "apple",
+    "azure",
+    "bitbucket",
+    "discord",
+    "facebook",
+    "snapchat",
+    "figma",
+    "fly",
+    "github",
+    "gitlab",
+    "google",
+    "keycloak",
+    "kakao",
+    "linkedin",
+    "linkedin_oidc",
+    "notion",
+    "spotify",
+    "slack",
+    "slack_oidc",
+    "workos",
+    "twitch",
+    "twitter",
+    "zoom",
+]
 
 
 async def get_health(ctx: Context) -> Response:
@@ -49,7 +70,9 @@ async def get_settings(ctx: Context) -> Response:
             "phone_autoconfirm": settings.sms_autoconfirm,
             "sms_provider": settings.sms_provider,
             "saml_enabled": settings.saml_enabled,
-            "saml_private_key_next_configured": bool(getattr(settings, "saml_private_key_next", "")),
+            "saml_private_key_next_configured": bool(
+                getattr(settings, "saml_private_key_next", "")
+            ),
             "passkeys_enabled": settings.passkey_enabled,
         }
     )

@@ -103,7 +103,9 @@ async def _invent(ctx: Context, new: NewUser) -> NewUser:
         secrets.token_urlsafe(32), ctx.settings.password_hash_cost
     )
     fields = {name: getattr(new, name) for name in NewUser.__slots__}
-    return await accounts.ask_before_created(ctx, NewUser(**{**fields, "encrypted_password": hashed}))
+    return await accounts.ask_before_created(
+        ctx, NewUser(**{**fields, "encrypted_password": hashed})
+    )
 
 
 async def _create_with_identity(
@@ -163,9 +165,7 @@ async def recover(ctx: Context) -> Response:
     async with ctx.transaction("password recovery") as tx:
         user = await rows.find_user_by_email(tx, email, ctx.settings.jwt_aud)
         if user is not None and user.deleted_at is None:
-            await begin_flow(
-                tx, challenge, provider="recovery", method="recovery", user_id=user.id
-            )
+            await begin_flow(tx, challenge, provider="recovery", method="recovery", user_id=user.id)
             await one_time.send_mail_code(
                 ctx, tx, user, one_time.RECOVERY, redirect_to=target, pkce=challenge is not None
             )
@@ -179,7 +179,9 @@ async def resend(ctx: Context) -> Response:
     email, phone = body.text("email"), body.text("phone")
     by_email = kind in ("signup", "email_change")
     if not by_email and kind not in ("sms", "phone_change"):
-        raise ValidationFailed("Missing one of these types: signup, email_change, sms, phone_change")
+        raise ValidationFailed(
+            "Missing one of these types: signup, email_change, sms, phone_change"
+        )
     if email and phone:
         raise ValidationFailed("Only an email address or phone number should be provided.")
     if by_email and not email:
@@ -232,4 +234,3 @@ async def _resend_sms(ctx: Context, kind: str, phone: str) -> Response:
                 ctx, tx, user, user.phone_change, "phone_change", "sms"
             )
     return json_response({"message_id": message_id} if message_id else {})
-

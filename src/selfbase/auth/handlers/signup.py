@@ -112,9 +112,7 @@ class _Wanted:
             extended = ctx.settings.mailer_email_validation_extended
             self.email = parse_email(email, extended=extended)
         else:
-            self.channel = one_time.parse_channel(
-                body.text("channel"), ctx.settings.sms_provider
-            )
+            self.channel = one_time.parse_channel(body.text("channel"), ctx.settings.sms_provider)
             if not ctx.settings.external_phone_enabled:
                 raise PhoneProviderDisabled
             self.phone = parse_phone(phone)
@@ -171,9 +169,7 @@ async def _confirm_or_send(ctx: Context, tx: Transaction, user: User, wanted: _W
     return await rows.get_user(tx, user.id)
 
 
-async def _sign_in(
-    ctx: Context, tx: Transaction, user: User, wanted: _Wanted
-) -> Grant | None:
+async def _sign_in(ctx: Context, tx: Transaction, user: User, wanted: _Wanted) -> Grant | None:
     if not _is_confirmed(user, wanted.provider):
         return None
     await audit.record(ctx, tx, "login", user, {"provider": wanted.provider})
@@ -183,9 +179,7 @@ async def _sign_in(
 async def _answer_repeated(ctx: Context, existing: User, wanted: _Wanted) -> Response:
     """The address is taken by a confirmed account: the answer must not say so."""
     async with ctx.transaction("repeated sign-up") as tx:
-        await audit.record(
-            ctx, tx, "user_repeated_signup", existing, {"provider": wanted.provider}
-        )
+        await audit.record(ctx, tx, "user_repeated_signup", existing, {"provider": wanted.provider})
     if ctx.settings.mailer_autoconfirm or ctx.settings.sms_autoconfirm:
         raise UserAlreadyExists
     nobody = obfuscate_user(

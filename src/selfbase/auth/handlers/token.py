@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 
 from selfbase.auth import audit
-from selfbase.auth.authenticate import session_limits
+from selfbase.auth.authenticate import is_admin_bearer, session_limits
 from selfbase.auth.context import Context, Handler
 from selfbase.auth.errors import (
     AuthFailure,
@@ -27,8 +27,6 @@ from selfbase.auth.errors import (
     WeakPassword,
 )
 from selfbase.auth.flows import check_flow_life
-from selfbase.auth.logic.fields import Fields
-from selfbase.auth.logic.addresses import parse_email, parse_phone
 from selfbase.auth.logic.passwords import Bcrypt, parse_hash
 from selfbase.auth.logic.pkce import check_verifier
 from selfbase.auth.logic.refresh import (
@@ -76,8 +74,6 @@ async def exchange_token(ctx: Context) -> Response:
         ctx, "web3" if grant_type == "web3" else "token_refresh", f"token/{grant_type}"
     )
     if grant_type in ("password", "web3"):
-        from selfbase.auth.authenticate import is_admin_bearer
-
         if not is_admin_bearer(ctx):
             await ctx.core.captcha.check(ctx)
     return await handler(ctx)
@@ -102,9 +98,7 @@ async def grant_password(ctx: Context) -> Response:
     async with ctx.transaction("password sign-in") as tx:
         if upgraded:
             await user_rows.update_user(tx, user.id, {"encrypted_password": upgraded})
-        await audit.record(
-            ctx, tx, "login", user, {"provider": "email" if email else "phone"}
-        )
+        await audit.record(ctx, tx, "login", user, {"provider": "email" if email else "phone"})
         grant = await issue_session(ctx, tx, user, "password")
     return session_response(grant, weak_password=weak)
 
@@ -188,9 +182,7 @@ async def grant_refresh_token(ctx: Context) -> Response:
     return session_response(await refresh_session(ctx, text))
 
 
-async def refresh_session(
-    ctx: Context, text: str, *, oauth_client_id: str | None = None
-) -> Grant:
+async def refresh_session(ctx: Context, text: str, *, oauth_client_id: str | None = None) -> Grant:
     """The refresh of either version.  `oauth_client_id` is the authenticated client, if any.
 
     Raises the failures of reference section 1.2.
@@ -260,7 +252,13 @@ async def _refresh_stored(
 
 
 async def _rotate(
-    ctx: Context, tx: Transaction, user: User, session: Session, token: RefreshToken, *, forked: bool
+    ctx: Context,
+    tx: Transaction,
+    user: User,
+    session: Session,
+    token: RefreshToken,
+    *,
+    forked: bool,
 ) -> Grant:
     await audit.record(ctx, tx, "token_revoked", user)
     await audit.record(ctx, tx, "token_refreshed", user)
@@ -371,9 +369,7 @@ async def grant_pkce(ctx: Context) -> Response:
             raise SessionNotFound("User of the flow does not exist", code="user_not_found")
         if user.is_banned(ctx.now):
             raise UserBanned
-        await audit.record(
-            ctx, tx, "login", user, {"provider_type": flow.provider_type}
-        )
+        await audit.record(ctx, tx, "login", user, {"provider_type": flow.provider_type})
         grant = await issue_session(ctx, tx, user, flow.authentication_method)
         await flow_rows.delete_flow(tx, flow.id)
     return session_response(

@@ -63,7 +63,9 @@ async def reauthenticate(ctx: Context) -> Response:
     """Sends a code that proves the person is still there."""
     user = ctx.user
     if not user.email and not user.phone:
-        raise ValidationFailed("Reauthentication requires the user to have an email or a phone number")
+        raise ValidationFailed(
+            "Reauthentication requires the user to have an email or a phone number"
+        )
     if user.email:
         if user.email_confirmed_at is None:
             raise EmailNotConfirmed("Please verify your email first.", status=422)
@@ -89,8 +91,8 @@ async def update_user(ctx: Context) -> Response:
     password = body.text("password") if body.has("password") else None
     if body.has("app_metadata") and body.mapping("app_metadata") and not _is_admin(ctx, user):
         raise NotAdmin("Updating app_metadata requires admin privileges")
-    changes_login = bool(password) or (email not in ("", user.email)) or (
-        phone not in ("", user.phone)
+    changes_login = (
+        bool(password) or (email not in ("", user.email)) or (phone not in ("", user.phone))
     )
     _check_may_change(user, session, changes_login, body)
     if password and user.is_anonymous and not email and not phone:
@@ -107,9 +109,7 @@ async def update_user(ctx: Context) -> Response:
     channel = one_time.parse_channel(body.text("channel"), ctx.settings.sms_provider)
     async with ctx.transaction("change of the signed-in user") as tx:
         if encrypted:
-            user = await accounts.set_password(
-                ctx, tx, user, encrypted, keep_session=session.id
-            )
+            user = await accounts.set_password(ctx, tx, user, encrypted, keep_session=session.id)
             await audit.record(ctx, tx, "user_updated_password", user)
             await ctx.core.mailer.notify(ctx, tx, "password_changed", user)
         user = await _apply_metadata(tx, user, body)
@@ -232,9 +232,7 @@ async def _apply_metadata(tx: Transaction, user: User, body: Fields) -> User:
 async def unlink_identity(ctx: Context) -> Response:
     """Removes one of the user's ways of signing in; never the last one."""
     if not ctx.settings.security_manual_linking_enabled:
-        raise AuthFailure(
-            "Manual linking is disabled", code="manual_linking_disabled", status=404
-        )
+        raise AuthFailure("Manual linking is disabled", code="manual_linking_disabled", status=404)
     identity_id = parse_uuid(
         ctx.request.params["identity_id"], "identity_id must be an UUID", status=404
     )
@@ -255,9 +253,7 @@ async def unlink_identity(ctx: Context) -> Response:
             {"identity_id": gone.id, "provider": gone.provider, "provider_id": gone.provider_id},
         )  # fmt: skip
         user = await accounts.refresh_providers(tx, user.id)
-        await ctx.core.mailer.notify(
-            ctx, tx, "identity_unlinked", user, Provider=gone.provider
-        )
+        await ctx.core.mailer.notify(ctx, tx, "identity_unlinked", user, Provider=gone.provider)
     return json_response({})
 
 

@@ -32,9 +32,7 @@ from selfbase.auth.types import User
 from selfbase.database.database import Transaction
 from selfbase.http.values import Response, json_response
 
-HALF_DONE = (
-    "Confirmation link accepted. Please proceed to confirm link sent to the other email"
-)
+HALF_DONE = "Confirmation link accepted. Please proceed to confirm link sent to the other email"
 LINK_INVALID = "Email link is invalid or has expired"
 _FLOW_METHODS = {
     "signup": "email/signup",
@@ -83,10 +81,11 @@ async def verify_posted(ctx: Context) -> Response:
     if token and bool(email) == bool(phone):
         raise ValidationFailed("Only an email address or phone number should be provided on verify")
     async with ctx.transaction("verification of a code") as tx:
-        if hashed:
-            found = await _find_by_hash(ctx, tx, kind, hashed)
-        else:
-            found = await _find_by_code(ctx, tx, kind, email, phone, token)
+        found = (
+            await _find_by_hash(ctx, tx, kind, hashed)
+            if hashed
+            else await _find_by_code(ctx, tx, kind, email, phone, token)
+        )
         outcome = (
             found if isinstance(found, AuthFailure) else await _finish(ctx, tx, *found, pkce=False)
         )
@@ -157,7 +156,9 @@ async def _find_by_code(
     if phone:
         phone = parse_phone(phone)
         if kind not in ("sms", "phone_change"):
-            raise ValidationFailed("Only an email address or phone number should be provided on verify")
+            raise ValidationFailed(
+                "Only an email address or phone number should be provided on verify"
+            )
         user = (
             await token_rows.find_user_by_phone_change(tx, phone, aud)
             if kind == "phone_change"
@@ -166,7 +167,9 @@ async def _find_by_code(
         proofs = _phone_proofs(kind, phone, code)
     else:
         if kind not in _TOKEN_TYPES:
-            raise ValidationFailed("Only an email address or phone number should be provided on verify")
+            raise ValidationFailed(
+                "Only an email address or phone number should be provided on verify"
+            )
         email = parse_email(email)
         proofs = _mail_proofs(kind, hash_code(email, code))
         hashed = proofs[0].hashed
@@ -238,9 +241,7 @@ async def _finish(
     return flow.auth_code
 
 
-async def _apply(
-    ctx: Context, tx: Transaction, user: User, proof: _Proof
-) -> User | _HalfDone:
+async def _apply(ctx: Context, tx: Transaction, user: User, proof: _Proof) -> User | _HalfDone:
     if proof.kind in ("signup", "invite"):
         return await _apply_signup(ctx, tx, user)
     if proof.kind in ("recovery", "magiclink"):

@@ -31,7 +31,9 @@ def build_amr(user: User, session: Session) -> list[dict[str, Any]]:
     for claim in session.amr:
         entry: dict[str, Any] = {"method": claim.method, "timestamp": int(claim.at.timestamp())}
         if claim.method == "sso/saml":
-            provider = next((i.provider for i in user.identities if i.provider.startswith("sso:")), None)
+            provider = next(
+                (i.provider for i in user.identities if i.provider.startswith("sso:")), None
+            )
             if provider is not None:
                 entry["provider"] = provider.removeprefix("sso:")
         entries.append(entry)

@@ -116,5 +116,5 @@ def parse_hash(text: str) -> HashFormat | None:
         found = FirebaseScrypt(int(match[1]), int(match[2]), int(match[3]), *parts)
         fits = 1 <= found.n <= 20 and found.memory_bytes <= _SCRYPT_BYTES_MAX
         key_fits = len(found.signer_key) > 0 and found.salt != b""
-        return found if fits and key_fits and 1 <= found.r and 1 <= found.p <= 16 else None
+        return found if fits and key_fits and found.r >= 1 and 1 <= found.p <= 16 else None
     return None

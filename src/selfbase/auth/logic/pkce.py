@@ -28,9 +28,7 @@ def parse_challenge(challenge: str, method: str) -> Challenge | None:
     if not challenge and not method:
         return None
     if not challenge or not method:
-        raise ValidationFailed(
-            "PKCE flow requires code_challenge_method and code_challenge"
-        )
+        raise ValidationFailed("PKCE flow requires code_challenge_method and code_challenge")
     if not _CHALLENGE.match(challenge):
         raise ValidationFailed(
             "code challenge has to be between 43 and 128 characters and hold only letters,"

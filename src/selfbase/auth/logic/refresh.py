@@ -57,8 +57,10 @@ def decide_refresh(
     """`active` is the session's newest unused token."""
     if not token.revoked:
         return Rotate()
-    if active is not None and active.parent is not None and hmac.compare_digest(
-        active.parent.encode(), token.token.encode()
+    if (
+        active is not None
+        and active.parent is not None
+        and hmac.compare_digest(active.parent.encode(), token.token.encode())
     ):
         return Replay(active)
     used_at = token.updated_at

@@ -259,9 +259,7 @@ def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), text[1:-1])
 
 
-def render_template(
-    template: Template, values: Mapping[str, Any], *, escape: bool = True
-) -> str:
+def render_template(template: Template, values: Mapping[str, Any], *, escape: bool = True) -> str:
     """The text.  With `escape` values are made safe for HTML; an address that is neither http,
     https, mailto nor relative becomes `#`.  A missing value is an empty text."""
     out: list[str] = []

@@ -111,12 +111,16 @@ TEXTS: Mapping[str, BuiltIn] = {
     ),
     "mfa_factor_enrolled_notification": BuiltIn(
         "A second factor was added",
-        _page("A second factor was added", "{{ .FactorType }} was added to {{ .Email }}.", _NOT_YOU),
+        _page(
+            "A second factor was added", "{{ .FactorType }} was added to {{ .Email }}.", _NOT_YOU
+        ),
     ),
     "mfa_factor_unenrolled_notification": BuiltIn(
         "A second factor was removed",
         _page(
-            "A second factor was removed", "{{ .FactorType }} was removed from {{ .Email }}.", _NOT_YOU
+            "A second factor was removed",
+            "{{ .FactorType }} was removed from {{ .Email }}.",
+            _NOT_YOU,
         ),
     ),
 }

@@ -58,7 +58,9 @@ async def find_user_by_token(
     )
     if row is None:
         return None
-    await tx.execute("select 1 from auth.users where id = %(id)s for update", {"id": row["user_id"]})
+    await tx.execute(
+        "select 1 from auth.users where id = %(id)s for update", {"id": row["user_id"]}
+    )
     user = await _user(tx, "u.id = %(id)s", {"id": row["user_id"]})
     # Another transaction may have used the token while we waited for the user's row.
     still = await tx.fetch_value(
@@ -93,7 +95,7 @@ async def find_user_for_email_change(
 async def count_attempt(tx: Transaction, user_id: str) -> int:
     """Notes a wrong guess; how many there have been since the last code was made."""
     value = await tx.fetch_value(
-        """insert into selfbase_auth.code_attempts as a (user_id, attempts)
+        """insert into _selfbase_auth.code_attempts as a (user_id, attempts)
            values (%(id)s, 1)
            on conflict (user_id) do update set attempts = a.attempts + 1, at = now()
            returning attempts""",
@@ -104,7 +106,7 @@ async def count_attempt(tx: Transaction, user_id: str) -> int:
 
 async def reset_attempts(tx: Transaction, user_id: str) -> None:
     await tx.execute(
-        "delete from selfbase_auth.code_attempts where user_id = %(id)s", {"id": user_id}
+        "delete from _selfbase_auth.code_attempts where user_id = %(id)s", {"id": user_id}
     )
 
 

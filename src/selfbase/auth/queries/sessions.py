@@ -68,9 +68,7 @@ async def add_method(tx: Transaction, session_id: str, method: str, now: datetim
     )
 
 
-async def set_assurance(
-    tx: Transaction, session_id: str, aal: str, factor_id: str | None
-) -> None:
+async def set_assurance(tx: Transaction, session_id: str, aal: str, factor_id: str | None) -> None:
     """The session's assurance level and the factor that gave it."""
     await tx.execute(
         """update auth.sessions set aal = %(aal)s, factor_id = %(factor_id)s, updated_at = now()
@@ -163,9 +161,7 @@ async def touch_session(
     )
 
 
-async def set_signed_tokens(
-    tx: Transaction, session_id: str, hmac_key: str, counter: int
-) -> None:
+async def set_signed_tokens(tx: Transaction, session_id: str, hmac_key: str, counter: int) -> None:
     """Moves a session to version 2 refresh tokens."""
     await tx.execute(
         """update auth.sessions set refresh_token_hmac_key = %(key)s,

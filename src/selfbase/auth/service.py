@@ -1,0 +1,272 @@
+"""Auth of one project: opens, answers, closes.  Read this first.
+
+A request: find the route, take the settings in force, check the caller as the route asks, apply
+the route's limit and captcha, run its handler, render what went wrong in the shape clients know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import ClassVar
+
+import psycopg
+
+from selfbase.auth.authenticate import is_admin_bearer, require_admin, require_user
+from selfbase.auth.captcha import Captcha
+from selfbase.auth.context import AUTH_ADMIN, AuthRoute, Context, Core
+from selfbase.auth.errors import (
+    API_VERSION_2024,
+    API_VERSION_HEADER,
+    AuthFailure,
+    RequestTimeout,
+    UnexpectedFailure,
+    render_failure,
+)
+from selfbase.auth.hooks import Hooks
+from selfbase.auth.limits import Buckets, Limiter, MemoryBuckets
+from selfbase.auth.mail.delivery import MailSink, Outbox, SmtpSink
+from selfbase.auth.mail.mailer import Mailer
+from selfbase.auth.outgoing import Outgoing
+from selfbase.auth.passwords import Passwords
+from selfbase.auth.routes import CAPTCHA, ROUTES
+from selfbase.auth.runtime import RuntimeSettings
+from selfbase.auth.sms import SmsSender
+from selfbase.auth.sms_providers import PROVIDERS
+from selfbase.auth.standalone import load_standalone
+from selfbase.auth.tokens import TokenIssuer, load_keys
+from selfbase.database.database import Database, DatabaseSettings
+from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable, PoolTimeout
+from selfbase.database.migrations import apply_migrations
+from selfbase.http.values import Request, Response, WebSocket, json_response
+from selfbase.identity.tokens import Key
+from selfbase.kit.clock import Clock, SystemClock
+from selfbase.kit.events import Event, Events
+from selfbase.kit.failures import Failure
+from selfbase.kit.routes import Access, NotFound, Router
+from selfbase.kit.settings import Layer, ValuesLayer
+from selfbase.project import Health, Project
+
+MIGRATIONS = resources.files("selfbase.auth") / "sql" / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed(Event):
+    """A request ended in a failure of ours; `internal` is for the log only."""
+
+    name: ClassVar[str] = "auth.request.failed"
+    level: ClassVar = "error"
+    service: ClassVar[str] = "auth"
+    operation: str
+    request_id: str
+    code: str
+    internal: str
+
+
+class Auth:
+    """The service.  `core` is what its handlers share."""
+
+    name = "auth"
+
+    def __init__(self, core: Core, *, migrate_as: str, migrate_role: str | None) -> None:
+        self.core = core
+        self._router = Router(ROUTES)
+        self._migrate_as = migrate_as
+        self._migrate_role = migrate_role
+        self._health = Health.STARTING
+
+    async def open(self) -> None:
+        """Brings the schema up to date.  Raises MigrationError, DatabaseUnavailable."""
+        await asyncio.to_thread(self._migrate)
+        self._health = Health.HEALTHY
+
+    def _migrate(self) -> None:
+        conninfo = self.core.database.conninfo_for(self._migrate_as)
+        try:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                connection.execute("create schema if not exists auth")
+                role = self._migrate_role
+                if role is not None and not _may_become(connection, role):
+                    role = None
+                apply_migrations(connection, "auth", MIGRATIONS, role=role)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error).strip()) from error
+
+    async def close(self) -> None:
+        """Sends waiting mail for a short while, then ends everything."""
+        self._health = Health.STOPPED
+        await self.core.mailer.outbox.close()
+        await self.core.outgoing.close()
+        self.core.passwords.close()
+
+    async def health(self) -> Health:
+        if self._health is not Health.HEALTHY:
+            return self._health
+        try:
+            await self.core.read(b"select 'true'::text")
+        except DatabaseFailure:
+            return Health.UNHEALTHY
+        return Health.HEALTHY
+
+    async def connect(self, socket: WebSocket) -> None:
+        """Auth speaks no WebSocket."""
+        await socket.reject(json_response({"code": 404, "msg": "Not found"}, 404))
+
+    async def answer(self, request: Request) -> Response:
+        """One request.  Every failure is rendered; nothing is raised."""
+        operation = "unknown"
+        try:
+            found = self._router.find(request.method, request.path)
+            if isinstance(found, NotFound):
+                raise _no_route(found)
+            operation = found.route.operation
+            request.params = found.params
+            response = await self._run(request, found.route)
+        except AuthFailure as failure:
+            self._report(request, operation, failure)
+            return render_failure(failure, _api_version(request), request.id)
+        if _api_version(request) is not None and response.header(API_VERSION_HEADER) is None:
+            response.headers.append((API_VERSION_HEADER, API_VERSION_2024))
+        return response
+
+    async def _run(self, request: Request, route: AuthRoute) -> Response:
+        try:
+            settings = await self.core.runtime.current()
+            ctx = Context(
+                core=self.core, request=request, settings=settings, now=self.core.clock.now()
+            )
+            async with asyncio.timeout(settings.api_max_request_duration):
+                await self._admit(ctx, route)
+                return await route.handler(ctx)
+        except AuthFailure:
+            raise
+        except TimeoutError:
+            raise RequestTimeout from None
+        except (DatabaseUnavailable, PoolTimeout) as error:
+            raise UnexpectedFailure(
+                "The database is not available, please try again",
+                status=error.status, headers=[("Retry-After", "1")], internal=str(error),
+            ) from None  # fmt: skip
+        except Failure as error:
+            if error.status < 500:
+                raise AuthFailure(error.message, code=error.code, status=error.status) from None
+            raise UnexpectedFailure(internal=f"{type(error).__name__} {error.code}") from error
+        except Exception as error:
+            # The last line: a fault of ours must be an answer and a log line, not a cut connection.
+            raise UnexpectedFailure(internal=f"{type(error).__name__}: {error}"[:500]) from error
+
+    async def _admit(self, ctx: Context, route: AuthRoute) -> None:
+        """Who calls, how often, and whether a person does."""
+        if route.access is Access.USER:
+            await require_user(ctx)
+        elif route.access is Access.SERVICE:
+            await require_admin(ctx)
+        if route.limit is not None:
+            await self.core.limiter.check_address(ctx, route.limit, route.operation)
+        asked = route.extra == CAPTCHA and ctx.settings.security_captcha_enabled
+        if asked and not is_admin_bearer(ctx):
+            await self.core.captcha.check(ctx)
+
+    def _report(self, request: Request, operation: str, failure: AuthFailure) -> None:
+        if failure.status >= 500:
+            self.core.events.emit(
+                RequestFailed(operation, request.id, failure.code, failure.internal or "")
+            )
+
+
+def _no_route(found: NotFound) -> AuthFailure:
+    if found.allowed:
+        return AuthFailure(
+            "Method not allowed", code="unknown", status=405,
+            headers=[("Allow", ", ".join(found.allowed))],
+        )  # fmt: skip
+    return AuthFailure("Not found", code="unknown", status=404)
+
+
+def _api_version(request: Request) -> str | None:
+    version = request.headers.find(API_VERSION_HEADER)
+    if version is None or len(version) != 10 or version < API_VERSION_2024:
+        return None
+    return version
+
+
+def _may_become(connection: psycopg.Connection[object], role: str) -> bool:
+    row = connection.execute(
+        """select pg_has_role(current_user, oid, 'member') from pg_catalog.pg_roles
+           where rolname = %s""",
+        [role],
+    ).fetchone()
+    return bool(row and row[0])  # type: ignore[index]  # rows are tuples here
+
+
+def make_core(
+    database: Database,
+    layers: Sequence[Layer],
+    events: Events,
+    clock: Clock,
+    *,
+    keys: Sequence[Key] = (),
+    sink: MailSink | None = None,
+    buckets: Buckets | None = None,
+) -> Core:
+    """The parts handlers share, none of them started."""
+    runtime = RuntimeSettings(database, layers, events)
+    outgoing = Outgoing()
+    outbox = Outbox(sink or SmtpSink(), events, clock)
+    return Core(
+        database=database,
+        events=events,
+        clock=clock,
+        runtime=runtime,
+        tokens=TokenIssuer(*load_keys(runtime.settings, keys)),
+        passwords=Passwords(runtime.settings.password_threads_max),
+        mailer=Mailer(outbox, outgoing, events, clock),
+        sms=SmsSender(outgoing, PROVIDERS),
+        limiter=Limiter(buckets or MemoryBuckets()),
+        captcha=Captcha(outgoing),
+        hooks=Hooks(outgoing),
+        outgoing=outgoing,
+    )
+
+
+def make_auth(
+    project: Project, *, sink: MailSink | None = None, buckets: Buckets | None = None
+) -> Auth:
+    """Auth of a project.
+
+    `sink` is where mail goes (default: the configured SMTP server).  `buckets` are shared rate
+    limits (default: this process's own; give PostgresBuckets when several workers serve).
+    """
+    own = ValuesLayer({"api_external_url": f"{project.api_url}/auth/v1"}, name="project")
+    core = make_core(
+        project.database,
+        (*project.layers, own),
+        project.events,
+        project.clock,
+        keys=project.secrets.keys(),
+        sink=sink,
+        buckets=buckets,
+    )
+    return Auth(core, migrate_as="supabase_admin", migrate_role=AUTH_ADMIN)
+
+
+class StandaloneAuth(Auth):
+    """Auth alone against an external database, which it closes at the end."""
+
+    async def close(self) -> None:
+        await super().close()
+        await self.core.database.close()
+
+
+def make_standalone_auth(
+    layers: Sequence[Layer], events: Events, clock: Clock | None = None
+) -> StandaloneAuth:
+    """Auth from `GOTRUE_*` names alone, at the root path.  Raises ConfigurationError."""
+    settings = load_standalone(layers)
+    database = Database(
+        DatabaseSettings(conninfo=settings.url.reveal(), user="", search_path="auth"), events
+    )
+    core = make_core(database, layers, events, clock or SystemClock())
+    return StandaloneAuth(core, migrate_as="", migrate_role=AUTH_ADMIN)
