@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import ClassVar
 
 import psycopg
 
 from selfbase.auth.authenticate import is_admin_bearer, require_admin, require_user
 from selfbase.auth.captcha import Captcha
-from selfbase.auth.context import AUTH_ADMIN, AuthRoute, Context, Core
+from selfbase.auth.context import AuthRoute, Context, Core
 from selfbase.auth.errors import (
     API_VERSION_2024,
     API_VERSION_HEADER,
@@ -33,13 +32,13 @@ from selfbase.auth.outgoing import Outgoing
 from selfbase.auth.passwords import Passwords
 from selfbase.auth.routes import CAPTCHA, ROUTES
 from selfbase.auth.runtime import RuntimeSettings
+from selfbase.auth.schema import migrate_auth
 from selfbase.auth.sms import SmsSender
 from selfbase.auth.sms_providers import PROVIDERS
 from selfbase.auth.standalone import load_standalone
 from selfbase.auth.tokens import TokenIssuer, load_keys
 from selfbase.database.database import Database, DatabaseSettings
 from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable, PoolTimeout
-from selfbase.database.migrations import apply_migrations
 from selfbase.http.values import Request, Response, WebSocket, json_response
 from selfbase.identity.tokens import Key
 from selfbase.kit.clock import Clock, SystemClock
@@ -48,8 +47,6 @@ from selfbase.kit.failures import Failure
 from selfbase.kit.routes import Access, NotFound, Router
 from selfbase.kit.settings import Layer, ValuesLayer
 from selfbase.project import Health, Project
-
-MIGRATIONS = resources.files("selfbase.auth") / "sql" / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +67,10 @@ class Auth:
 
     name = "auth"
 
-    def __init__(self, core: Core, *, migrate_as: str, migrate_role: str | None) -> None:
+    def __init__(self, core: Core, *, migrate_as: str) -> None:
         self.core = core
         self._router = Router(ROUTES)
         self._migrate_as = migrate_as
-        self._migrate_role = migrate_role
         self._health = Health.STARTING
 
     async def open(self) -> None:
@@ -86,11 +82,7 @@ class Auth:
         conninfo = self.core.database.conninfo_for(self._migrate_as)
         try:
             with psycopg.connect(conninfo, autocommit=True) as connection:
-                connection.execute("create schema if not exists auth")
-                role = self._migrate_role
-                if role is not None and not _may_become(connection, role):
-                    role = None
-                apply_migrations(connection, "auth", MIGRATIONS, role=role)
+                migrate_auth(connection)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error).strip()) from error
 
@@ -152,7 +144,9 @@ class Auth:
         except Failure as error:
             if error.status < 500:
                 raise AuthFailure(error.message, code=error.code, status=error.status) from None
-            raise UnexpectedFailure(internal=f"{type(error).__name__} {error.code}") from error
+            raise UnexpectedFailure(
+                internal=f"{type(error).__name__} {error.code} {error.message}"
+            ) from error
         except Exception as error:
             # The last line: a fault of ours must be an answer and a log line, not a cut connection.
             raise UnexpectedFailure(internal=f"{type(error).__name__}: {error}"[:500]) from error
@@ -190,15 +184,6 @@ def _api_version(request: Request) -> str | None:
     if version is None or len(version) != 10 or version < API_VERSION_2024:
         return None
     return version
-
-
-def _may_become(connection: psycopg.Connection[object], role: str) -> bool:
-    row = connection.execute(
-        """select pg_has_role(current_user, oid, 'member') from pg_catalog.pg_roles
-           where rolname = %s""",
-        [role],
-    ).fetchone()
-    return bool(row and row[0])  # type: ignore[index]  # rows are tuples here
 
 
 def make_core(
@@ -249,7 +234,7 @@ def make_auth(
         sink=sink,
         buckets=buckets,
     )
-    return Auth(core, migrate_as="supabase_admin", migrate_role=AUTH_ADMIN)
+    return Auth(core, migrate_as="supabase_admin")
 
 
 class StandaloneAuth(Auth):
@@ -269,4 +254,4 @@ def make_standalone_auth(
         DatabaseSettings(conninfo=settings.url.reveal(), user="", search_path="auth"), events
     )
     core = make_core(database, layers, events, clock or SystemClock())
-    return StandaloneAuth(core, migrate_as="", migrate_role=AUTH_ADMIN)
+    return StandaloneAuth(core, migrate_as="")

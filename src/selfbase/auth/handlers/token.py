@@ -73,9 +73,8 @@ async def exchange_token(ctx: Context) -> Response:
     await ctx.core.limiter.check_address(
         ctx, "web3" if grant_type == "web3" else "token_refresh", f"token/{grant_type}"
     )
-    if grant_type in ("password", "web3"):
-        if not is_admin_bearer(ctx):
-            await ctx.core.captcha.check(ctx)
+    if grant_type in ("password", "web3") and not is_admin_bearer(ctx):
+        await ctx.core.captcha.check(ctx)
     return await handler(ctx)
 
 

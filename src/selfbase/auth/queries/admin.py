@@ -11,7 +11,7 @@ from selfbase.auth.types import User
 from selfbase.database.database import Transaction
 
 _MATCH: LiteralString = """u.instance_id = '00000000-0000-0000-0000-000000000000'
-  and (%(search)s = '' or u.email like %(pattern)s escape '!'
+  and (%(search)s::text = '' or u.email like %(pattern)s escape '!'
     or u.raw_user_meta_data ->> 'full_name' ilike %(pattern)s escape '!')"""
 
 

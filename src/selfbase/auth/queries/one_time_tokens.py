@@ -17,7 +17,7 @@ async def put_token(
     """Stores a token in place of the user's earlier one of that type."""
     await tx.execute(
         """insert into auth.one_time_tokens (id, user_id, token_type, token_hash, relates_to)
-           values (gen_random_uuid(), %(user_id)s, %(type)s, %(hash)s, lower(%(relates_to)s))
+           values (gen_random_uuid(), %(user_id)s, %(type)s, %(hash)s, lower(%(relates_to)s::text))
            on conflict (user_id, token_type) do update set id = excluded.id,
              token_hash = excluded.token_hash, relates_to = excluded.relates_to,
              created_at = now() at time zone 'utc', updated_at = now() at time zone 'utc'""",

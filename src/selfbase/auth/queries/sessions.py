@@ -32,20 +32,20 @@ async def insert_session(tx: Transaction, values: dict[str, Any]) -> Session:
                not_after, user_agent, ip, tag, oauth_client_id, scopes, refresh_token_hmac_key,
                refresh_token_counter)
              values (%(id)s, %(user_id)s, %(now)s, %(now)s, %(factor_id)s, %(aal)s, %(not_after)s,
-               nullif(%(user_agent)s, ''), %(ip)s, %(tag)s, %(oauth_client_id)s,
-               nullif(%(scopes)s, ''), %(hmac_key)s, %(counter)s)
+               nullif(%(user_agent)s::text, ''), %(ip)s, %(tag)s, %(oauth_client_id)s,
+               nullif(%(scopes)s::text, ''), %(hmac_key)s, %(counter)s)
              returning *),
            method as (
              insert into auth.mfa_amr_claims
                (id, session_id, created_at, updated_at, authentication_method)
-             select gen_random_uuid(), id, %(now)s, %(now)s, %(method)s from session
-             where %(method)s is not null
+             select gen_random_uuid(), id, %(now)s, %(now)s, %(method)s::text from session
+             where %(method)s::text is not null
              returning *),
            token as (
              insert into auth.refresh_tokens
                (instance_id, token, user_id, revoked, created_at, updated_at, session_id)
-             select '00000000-0000-0000-0000-000000000000', %(refresh_token)s, user_id, false,
-               %(now)s, %(now)s, id from session where %(refresh_token)s is not null),
+             select '00000000-0000-0000-0000-000000000000', %(refresh_token)s::text, user_id, false,
+               %(now)s, %(now)s, id from session where %(refresh_token)s::text is not null),
            signed_in as (
              update auth.users set last_sign_in_at = %(now)s, updated_at = %(now)s
              where id = %(user_id)s)
@@ -116,9 +116,9 @@ async def rotate_refresh_token(
              update auth.refresh_tokens set revoked = true, updated_at = %(now)s
              where id = %(id)s and revoked is not true),
            touched as (
-             update auth.sessions set refreshed_at = %(now)s at time zone 'utc',
-               updated_at = %(now)s, user_agent = coalesce(nullif(%(user_agent)s, ''), user_agent),
-               ip = coalesce(%(ip)s, ip) where id = %(session_id)s)
+             update auth.sessions set refreshed_at = %(now)s::timestamptz at time zone 'utc',
+               updated_at = %(now)s, user_agent = coalesce(nullif(%(user_agent)s::text, ''), user_agent),
+               ip = coalesce(%(ip)s::inet, ip) where id = %(session_id)s)
            insert into auth.refresh_tokens
              (instance_id, token, user_id, revoked, created_at, updated_at, parent, session_id)
            values ('00000000-0000-0000-0000-000000000000', %(new)s, %(user_id)s, false, %(now)s,
@@ -152,10 +152,10 @@ async def touch_session(
 ) -> None:  # fmt: skip
     """Notes a refresh, and the new counter of a version 2 session."""
     await tx.execute(
-        """update auth.sessions set refreshed_at = %(now)s at time zone 'utc', updated_at = %(now)s,
-             user_agent = coalesce(nullif(%(user_agent)s, ''), user_agent),
-             ip = coalesce(%(ip)s, ip),
-             refresh_token_counter = coalesce(%(counter)s, refresh_token_counter)
+        """update auth.sessions set refreshed_at = %(now)s::timestamptz at time zone 'utc', updated_at = %(now)s,
+             user_agent = coalesce(nullif(%(user_agent)s::text, ''), user_agent),
+             ip = coalesce(%(ip)s::inet, ip),
+             refresh_token_counter = coalesce(%(counter)s::bigint, refresh_token_counter)
            where id = %(id)s""",
         {"id": session_id, "now": now, "user_agent": user_agent, "ip": ip, "counter": counter},
     )
@@ -206,7 +206,7 @@ async def find_newest_session_start(
     """When the user's newest session of a tag group began."""
     value = await tx.fetch_value(
         """select max(created_at) from auth.sessions where user_id = %(user_id)s
-           and tag is not distinct from %(tag)s""",
+           and tag is not distinct from %(tag)s::text""",
         {"user_id": user_id, "tag": tag},
     )
     return value if isinstance(value, datetime) else None

@@ -44,7 +44,7 @@ async def find_user_by_email(tx: Transaction, email: str, aud: str) -> User | No
     """The user of an address in any case, among those that do not belong to an SSO provider."""
     return await _one(
         tx,
-        "u.instance_id = '00000000-0000-0000-0000-000000000000' and lower(u.email) = lower(%(email)s)"
+        "u.instance_id = '00000000-0000-0000-0000-000000000000' and lower(u.email) = lower(%(email)s::text)"
         " and u.aud = %(aud)s and u.is_sso_user = false order by u.created_at limit 1",
         {"email": email, "aud": aud},
     )
@@ -70,7 +70,7 @@ async def insert_user(tx: Transaction, values: Mapping[str, Any]) -> User:
              phone_change, phone_change_token, reauthentication_token, raw_app_meta_data,
              raw_user_meta_data, created_at, updated_at, is_sso_user, is_anonymous, banned_until)
            values ('00000000-0000-0000-0000-000000000000', %(id)s, %(aud)s, %(role)s,
-             nullif(%(email)s, ''), nullif(%(phone)s, ''), %(encrypted_password)s,
+             nullif(%(email)s::text, ''), nullif(%(phone)s::text, ''), %(encrypted_password)s,
              %(email_confirmed_at)s, %(phone_confirmed_at)s, %(invited_at)s, '', '', '', '', '',
              '', '', '', %(app_metadata)s, %(user_metadata)s, %(now)s, %(now)s, %(is_sso_user)s,
              %(is_anonymous)s, %(banned_until)s)""",
@@ -90,8 +90,8 @@ async def insert_user(tx: Transaction, values: Mapping[str, Any]) -> User:
 _COLUMNS: Mapping[str, LiteralString] = {
     "aud": "aud = %(aud)s",
     "role": "role = %(role)s",
-    "email": "email = nullif(%(email)s, '')",
-    "phone": "phone = nullif(%(phone)s, '')",
+    "email": "email = nullif(%(email)s::text, '')",
+    "phone": "phone = nullif(%(phone)s::text, '')",
     "encrypted_password": "encrypted_password = %(encrypted_password)s",
     "email_confirmed_at": "email_confirmed_at = %(email_confirmed_at)s",
     "phone_confirmed_at": "phone_confirmed_at = %(phone_confirmed_at)s",
@@ -149,7 +149,7 @@ async def insert_identity(
         """insert into auth.identities
              (provider_id, user_id, identity_data, provider, last_sign_in_at, created_at, updated_at)
            values (%(provider_id)s, %(user_id)s, %(data)s, %(provider)s,
-             case when %(signed_in)s then now() end, now(), now())
+             case when %(signed_in)s::boolean then now() end, now(), now())
            returning to_jsonb(identities)::text as doc""",
         {
             "provider_id": provider_id, "user_id": user_id, "provider": provider,
@@ -166,7 +166,7 @@ async def update_identity(
     """Replaces the identity's data."""
     await tx.execute(
         """update auth.identities set identity_data = %(data)s, updated_at = now(),
-             last_sign_in_at = case when %(signed_in)s then now() else last_sign_in_at end
+             last_sign_in_at = case when %(signed_in)s::boolean then now() else last_sign_in_at end
            where id = %(id)s""",
         {"data": _json(identity_data), "id": identity_id, "signed_in": signed_in},
     )

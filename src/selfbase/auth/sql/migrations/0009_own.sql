@@ -1,7 +1,6 @@
 -- What Selfbase keeps beside the upstream schema, so that `auth` stays as dumps know it: settings
--- changed at run time, wrong guesses against codes, shared rate limits. In: 0008.
-
-create schema if not exists _selfbase_auth;
+-- changed at run time, wrong guesses against codes, shared rate limits. In: 0008 and
+-- the schema `_selfbase_auth`.
 
 create table _selfbase_auth.settings (
   only_row boolean primary key default true check (only_row),
