@@ -217,12 +217,13 @@ def make_core(
 
 
 def make_auth(
-    project: Project, *, sink: MailSink | None = None, buckets: Buckets | None = None
+    project: Project, *, catcher: tuple[str, int] | None = None, buckets: Buckets | None = None
 ) -> Auth:
     """Auth of a project.
 
-    `sink` is where mail goes (default: the configured SMTP server).  `buckets` are shared rate
-    limits (default: this process's own; give PostgresBuckets when several workers serve).
+    `catcher` is the host and port of the mail catcher, used while no mail server is set.
+    `buckets` are shared rate limits (default: this process's own; give PostgresBuckets when
+    several workers serve).
     """
     own = ValuesLayer({"api_external_url": f"{project.api_url}/auth/v1"}, name="project")
     core = make_core(
@@ -231,7 +232,7 @@ def make_auth(
         project.events,
         project.clock,
         keys=project.secrets.keys(),
-        sink=sink,
+        sink=SmtpSink(catcher),
         buckets=buckets,
     )
     return Auth(core, migrate_as="supabase_admin")

@@ -175,10 +175,19 @@ class Outbox:
 class SmtpSink:
     """A mail server, by a few connections that stay open while there is something to send."""
 
-    def __init__(self) -> None:
+    def __init__(self, catcher: tuple[str, int] | None = None) -> None:
+        """`catcher` is the host and port used while no server is set."""
+        self._catcher = catcher
         self._idle: list[tuple[tuple[object, ...], float, aiosmtplib.SMTP]] = []
 
     async def send(self, message: EmailMessage, settings: AuthSettings) -> None:
+        if not settings.smtp_host:
+            if self._catcher is None:
+                raise MailRefused("no mail server is set (GOTRUE_SMTP_HOST)")
+            host, port = self._catcher
+            settings = replace(
+                settings, smtp_host=host, smtp_port=port, smtp_user="", smtp_tls="none"
+            )
         key = _identity(settings)
         client = await self._take(key, settings)
         try:
