@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selfbase.database.database import Database, DatabaseSettings
 from selfbase.gateway.gateway import Gateway, OneProject
@@ -58,10 +59,18 @@ def make_project(
         secrets=secrets,
         layers=tuple(layers),
         events=events,
+        extras=_bind_ports(place),
     )
     for name, maker in SERVICES.items():
         project.services[name] = maker(project)
     return project
+
+
+def _bind_ports(place: Place) -> dict[str, Any]:
+    """What services are told of each other: where mail is caught."""
+    if place.smtp_port is None:
+        return {}
+    return {"mail_catcher": (place.smtp_host, place.smtp_port)}
 
 
 def make_gateway(project: Project) -> Gateway:
@@ -95,8 +104,20 @@ def _make_standalone_rest(layers: Sequence[Layer], events: Events, clock: System
     return make_standalone_rest(layers, events, clock)
 
 
+def _make_auth(project: Project) -> Service:
+    from selfbase.auth.service import make_auth
+
+    return make_auth(project, catcher=project.extras.get("mail_catcher"))
+
+
+def _make_standalone_auth(layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
+    from selfbase.auth.service import make_standalone_auth
+
+    return make_standalone_auth(layers, events, clock)
+
+
 # The services of a project, in the order in which they open.
-SERVICES: Mapping[str, Maker] = {"rest": _make_rest}
+SERVICES: Mapping[str, Maker] = {"auth": _make_auth, "rest": _make_rest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +130,7 @@ class Standalone:
 
 
 STANDALONE: Mapping[str, Standalone] = {
+    "auth": Standalone(_make_standalone_auth, 9999, "PORT"),
     "rest": Standalone(_make_standalone_rest, 3000, "PGRST_SERVER_PORT"),
 }
 

@@ -166,7 +166,21 @@ async def _listen(worker: Worker, project: Project) -> list[Callable[[], Awaitab
     admin = Server(AdminHandler(project, worker.metrics), worker.events)
     await asyncio.to_thread(Path(orders.admin_socket).unlink, missing_ok=True)
     await admin.listen_unix(orders.admin_socket)
-    return [admin.close, public.close]
+    return [*await _catch_mail(worker), admin.close, public.close]
+
+
+async def _catch_mail(worker: Worker) -> list[Callable[[], Awaitable[None]]]:
+    """The mail catcher and its page, in the one worker that was given their ports."""
+    orders = worker.orders
+    if orders.smtp_port is None or orders.mail_port is None:
+        return []
+    from selfbase.auth.mail.catcher import MailCatcher
+
+    catcher = MailCatcher("127.0.0.1", orders.smtp_port)
+    await catcher.open()
+    page = Server(catcher, worker.events)
+    await page.listen("127.0.0.1", orders.mail_port)
+    return [catcher.close, page.close]
 
 
 async def _open_commands() -> asyncio.StreamReader:
