@@ -298,7 +298,8 @@ class Rest:
             if compiled.ask.profiled:
                 headers.append(("Content-Profile", compiled.ask.schema))
             return Answer(200, headers, body)
-        outcome = read_outcome(results[0].rows[0])
+        octets = compiled.plan.handler.octets
+        outcome = read_outcome(results[0].rows[0], octets=octets)
         estimate = None
         if compiled.rendered.estimate is not None:
             explained = orjson.loads(results[1].rows[0][0] or b"[]")

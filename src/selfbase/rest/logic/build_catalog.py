@@ -80,7 +80,9 @@ def build_catalog(rows: CatalogRows, exposed: Sequence[str], generation: int) ->
     for row in rows.keys:
         if row[1] == "p":
             for oid, key in _find_in_views(row[2], row[3], sources):
-                primary.setdefault(oid, tuple(sorted(choice[0] for choice in key)))
+                # A view over several tables has all their keys.
+                columns = {*primary.get(oid, ()), *(choice[0] for choice in key)}
+                primary[oid] = tuple(sorted(columns))
     tables = _build_tables(rows.tables, primary, frozenset(exposed))
     relationships = _build_relationships(rows, names, sources, primary, frozenset(exposed))
     return Catalog(
@@ -201,13 +203,16 @@ def _build_relationships(
                 ComputedRelationship(name, origin, Name(target_schema, target), to_one)
             )
     for relationship in found:
+        if relationship.table.schema not in exposed:
+            continue
+        # Known to have relationships, even if none of them can be reached.
+        several = kept[relationship.table]
         if (
-            relationship.table.schema in exposed
-            and relationship.target.schema in exposed
+            relationship.target.schema in exposed
             and (relationship.table, relationship.target) not in overridden
             and (relationship.junction is None or relationship.junction.table.schema in exposed)
         ):
-            kept[relationship.table].append(relationship)
+            several.append(relationship)
     return {name: tuple(sorted(several, key=_order)) for name, several in kept.items()}
 
 
@@ -349,11 +354,10 @@ def _build_functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
                 returns=Name(row[4], row[5]),
                 returns_set=row[6],
                 composite=row[7],
-                composite_alias=row[8],
-                volatility=row[9],
-                variadic=row[10],
-                isolation=row[11],
-                settings=tuple((key, value) for key, value in row[12] or ()),
+                volatility=row[8],
+                variadic=row[9],
+                isolation=row[10],
+                settings=tuple((key, value) for key, value in row[11] or ()),
             )
         )
     return {
@@ -364,11 +368,11 @@ def _build_functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
 
 def _build_handlers(rows: Rows) -> dict[tuple[Name | None, str], MediaHandler]:
     handlers = {}
-    for schema, function, target_schema, target, media, content_type in rows:
+    for schema, function, target_schema, target, media, content_type, octets in rows:
         any_element = target == "anyelement" and target_schema == "pg_catalog"
         name = Name(target_schema, target)
         handlers[(None if any_element else name, media)] = MediaHandler(
-            Name(schema, function), any_element, name, content_type
+            Name(schema, function), any_element, name, content_type, octets
         )
     return handlers
 

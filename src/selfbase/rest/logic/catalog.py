@@ -121,7 +121,6 @@ class Function:
     returns: Name
     returns_set: bool
     composite: bool
-    composite_alias: bool
     volatility: str
     variadic: bool
     isolation: str | None
@@ -150,17 +149,19 @@ class Function:
     @property
     def table_name(self) -> str | None:
         """The relation whose rows it returns, if it has one."""
-        return self.returns.name if self.composite and not self.composite_alias else None
+        return self.returns.name if self.composite else None
 
 
 @dataclass(frozen=True, slots=True)
 class MediaHandler:
-    """A function that renders rows as a media type, and the type it names in the answer."""
+    """A function that renders rows as a media type, and the type it names in the answer.  `octets`
+    says that it gives bytea."""
 
     function: Name
     any_element: bool
     target: Name
     content_type: str
+    octets: bool
 
 
 @dataclass(frozen=True, slots=True)

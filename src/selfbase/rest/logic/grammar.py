@@ -181,7 +181,9 @@ def parse_json_path(cursor: Cursor) -> tuple[JsonStep, ...]:
             if found is None:
                 if cursor.take("-"):
                     raise cursor.failure("digit")
-                raise cursor.failure("any non reserved character different from: .,>()")
+                raise cursor.failure(
+                    '"-", digit or any non reserved character different from: .,>()'
+                )
             key = found[0].strip()
         steps.append(JsonStep(arrow, key, False))
     return tuple(steps)
@@ -211,10 +213,8 @@ def parse_select(text: str) -> tuple[SelectItem, ...]:
     """The items of a `select` parameter.  Raises RestFailure PGRST100."""
 
     def parse() -> tuple[SelectItem, ...]:
-        cursor = Cursor(text)
-        items = _parse_items(cursor, 0)
-        cursor.expect_end('"," or end of input')
-        return items
+        # Parity: what follows a complete list is not looked at, as upstream's parser does not.
+        return _parse_items(Cursor(text), 0)
 
     return guard("select parameter", text, parse)
 

@@ -123,7 +123,7 @@ def _unrelated(
 ) -> RestFailure:
     using = f" using the hint '{hint}'" if hint is not None else ""
     advice = None
-    if known:
+    if Name(schema, origin) in catalog.relationships:
         names = {relationship.target.name for relationship in known}
         near = None if target in names else find_closest(target, sorted(names), 0.33)
         if near:

@@ -193,7 +193,7 @@ HandlerKind = Literal["array", "object", "csv", "geojson", "custom", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """How rows become a body, and the media type of the answer."""
+    """How rows become a body, and the media type of the answer.  `octets` is a body of bytea."""
 
     kind: HandlerKind
     media: MediaType
@@ -201,6 +201,7 @@ class Handler:
     function: Name | None = None
     target: Name | None = None
     any_element: bool = False
+    octets: bool = False
 
 
 @dataclass(slots=True)

@@ -343,4 +343,5 @@ def _custom(handler: MediaHandler) -> Handler:
         function=handler.function,
         target=handler.target,
         any_element=handler.any_element,
+        octets=handler.octets,
     )

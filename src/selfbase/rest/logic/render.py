@@ -51,6 +51,7 @@ _SEARCH = {
     "phfts": "phraseto_tsquery",
     "wfts": "websearch_to_tsquery",
 }
+_PATTERNS = frozenset({"like", "ilike"})
 _IS = {
     "null": "NULL",
     "not_null": "NOT NULL",
@@ -61,11 +62,15 @@ _IS = {
 
 
 class Sink:
-    """The parameters of one statement, numbered as they are met; equal ones share a number."""
+    """The parameters of one statement, numbered as they are met; equal ones share a number.
 
-    __slots__ = ("_numbers", "sources")
+    `jsonb` asks for embeds as jsonb, which shows where their text is put out as it is.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_numbers", "jsonb", "sources")
+
+    def __init__(self, *, jsonb: bool = False) -> None:
+        self.jsonb = jsonb
         self.sources: list[Source] = []
         self._numbers: dict[tuple[Source, str], str] = {}
 
@@ -151,15 +156,15 @@ def render_compare(compare: Compare, alias: str, sink: Sink) -> str:
         query = f"{_SEARCH[operation.op]}({language}{sink.bind(operation.slot)})"
         return f"{negation}{left} @@ {query}"
     transform = compare.reference.transform
-    value = sink.bind(operation.slot)
-    if operation.op == "in":
-        if transform is None:
-            return f"{negation}{left} = ANY({value})"
+    if operation.op == "in" and transform is not None:
         typed = sink.bind(operation.slot, "text[]")
         return f"{negation}{left} = ANY(SELECT {transform}(unnest({typed})))"
+    value = sink.bind(operation.slot)
+    if operation.op == "in":
+        return f"{negation}{left} = ANY({value})"
     if operation.modifier is not None:
         value = f"{operation.modifier.upper()}({value})"
-    elif transform is not None:
+    elif transform is not None and operation.op not in _PATTERNS:
         value = f"{transform}({value})"
     return f"{negation}{left} {_SQL_OPERATORS[operation.op]} {value}"
 
@@ -178,7 +183,7 @@ def render_node(node: ReadNode, sink: Sink) -> str:
         groups += (str(i) for i, o in enumerate(node.outputs, 1) if o.aggregate is None)
     joins: list[str] = []
     for child in node.children:
-        for item, aggregated in _render_child_items(child, grouped):
+        for item, aggregated in _render_child_items(child, sink.jsonb or _is_compared(node)):
             items.append(item)
             if grouped and not aggregated:
                 groups.append(str(len(items)))
@@ -202,12 +207,19 @@ def render_node(node: ReadNode, sink: Sink) -> str:
     return " ".join(parts)
 
 
+def _is_compared(node: ReadNode) -> bool:
+    """Whether the node's values are grouped by, here or where a spread lifts them to."""
+    if node.has_aggregates:
+        return True
+    return node.spread is not None and node.parent is not None and _is_compared(node.parent)
+
+
 def _render_item(output: Output, alias: str, sink: Sink) -> str:
     expression = render_output(output, alias, sink)
     return expression if output.alias is None else f"{expression} AS {quote_ident(output.alias)}"
 
 
-def _render_child_items(child: ReadNode, grouped: bool) -> list[tuple[str, bool]]:
+def _render_child_items(child: ReadNode, jsonb: bool) -> list[tuple[str, bool]]:
     """What a child adds to its parent's select list, and whether it is an aggregate there."""
     key = quote_ident(child.key)
     if child.spread is not None:
@@ -216,7 +228,7 @@ def _render_child_items(child: ReadNode, grouped: bool) -> list[tuple[str, bool]
         return []
     title = quote_ident(child.title)
     # Grouping compares, and json has no equality.
-    cast = "::jsonb" if grouped else ""
+    cast = "::jsonb" if jsonb else ""
     if child.to_one:
         return [(f"row_to_json({key}.*){cast} AS {title}", False)]
     return [(f"COALESCE({key}.{key}, '[]'){cast} AS {title}", False)]
@@ -243,6 +255,7 @@ def _render_join(child: ReadNode, sink: Sink) -> str:
     if child.spread == "many":
         columns = [f"NULLIF(count(*), 0) AS {key}"] if needed else []
         columns += _render_spread_columns(child, key)
+        columns = columns or ["count(*)"]
         selected = f"SELECT {', '.join(columns)} FROM ({inner}) AS {key}"
     else:
         selected = f"SELECT json_agg({key}.*) AS {key} FROM ({inner}) AS {key}"

@@ -70,11 +70,16 @@ def _render_estimate(plan: Plan) -> Rendered | None:
     return Rendered(sql.encode(), tuple(sink.sources))
 
 
+def _make_sink(plan: Plan) -> Sink:
+    # Parity: where rows are put out as text, an embed is the text of a jsonb.
+    return Sink(jsonb=plan.handler.kind in ("csv", "custom"))
+
+
 # Reading
 
 
 def _render_read(plan: Plan, rows_max: int | None) -> Rendered:
-    sink = Sink()
+    sink = _make_sink(plan)
     read = render_node(plan.read, sink)
     total, counting = "NULL", ""
     if plan.count in ("exact", "estimated"):
@@ -145,7 +150,7 @@ _CSV = (
 def _render_write(plan: Plan, preferences: Preferences, mark: str) -> Rendered:
     write = plan.write
     assert write is not None
-    sink = Sink()
+    sink = _make_sink(plan)
     statement = _render_write_statement(write, sink)
     if plan.handler.kind == "none":
         rows = f"SELECT * FROM {SOURCE}"
@@ -202,7 +207,7 @@ def _render_write_statement(write: Write, sink: Sink) -> str:
     listed = f"({columns}) " if columns else " "
     parts = [f"INSERT INTO {table}{listed}SELECT {_list_body(write.columns)}"]
     parts.append(_render_expansion(write, sink))
-    conditions = [_COUNT_UP] if write.merge and write.conflict else []
+    conditions = [_COUNT_UP] if write.merge else []
     if write.put:
         conditions.append(render_conditions(write.conditions, _BODY, sink))
     if conditions:
@@ -328,7 +333,7 @@ def _render_defaulted(write: Write, sink: Sink) -> str:
 def _render_call(plan: Plan, preferences: Preferences, mark: str) -> Rendered:
     call = plan.call
     assert call is not None
-    sink = Sink()
+    sink = _make_sink(plan)
     function = call.function
     called = _render_call_source(call, sink)
     if function.returns_scalar or function.returns_set_of_scalar:

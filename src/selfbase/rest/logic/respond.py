@@ -34,12 +34,15 @@ class Outcome:
     location: bytes | None
 
 
-def read_outcome(row: Sequence[bytes | None]) -> Outcome:
-    """From the columns `render_request` promises."""
+def read_outcome(row: Sequence[bytes | None], *, octets: bool = False) -> Outcome:
+    """From the columns `render_request` promises.  `octets` says that the body is a bytea."""
+    body = row[2] or b""
+    if octets and body.startswith(b"\\x"):
+        body = bytes.fromhex(body[2:].decode())
     return Outcome(
         None if row[0] is None else int(row[0]),
         int(row[1] or 0),
-        row[2] or b"",
+        body,
         row[3],
         row[4],
         None if row[5] is None else int(row[5]),
@@ -63,7 +66,7 @@ def decide_total(
     if count == "planned":
         return estimate
     if count == "estimated" and outcome.total is not None:
-        if rows_max is not None and outcome.total > rows_max and estimate is not None:
+        if estimate is not None and (rows_max is None or outcome.total > rows_max):
             return max(outcome.total, estimate)
         return outcome.total
     return outcome.total
@@ -165,7 +168,7 @@ def _respond_write(compiled: Compiled, outcome: Outcome) -> tuple[int, HeaderLis
             headers.append(("Location", location))
         headers.append(("Content-Range", render_content_range(1, 0, total)))
         merged = ask.preferences.resolution == "merge-duplicates"
-        nothing_new = merged and outcome.inserted is not None and outcome.inserted <= 0
+        nothing_new = merged and (outcome.inserted or 0) <= 0
         status = 200 if nothing_new else 201
     elif ask.action == "update":
         headers.append(("Content-Range", render_content_range(0, outcome.page - 1, total)))

@@ -1,6 +1,6 @@
 -- in: schemas text[], hoisted text[] (settings a function may raise for its whole transaction);
 -- out: one json array of [schema, name, comment, parameters, return type schema, return type,
---   returns set, composite, alias of a composite, volatility, variadic, isolation, settings],
+--   returns set, composite, volatility, variadic, isolation, settings],
 --   parameters as [name, type, type without length, required, variadic].  Locks none.
 with recursive domains as (
   select oid, typbasetype as base from pg_type where typtype = 'd'
@@ -46,7 +46,6 @@ select json_agg(json_build_array(
   coalesce(tc.relname, t.typname),
   p.proretset,
   t.typtype = 'c' or coalesce(p.proargmodes::text[] && '{t,b,o}', false),
-  b.base is not null,
   p.provolatile,
   p.provariadic <> 0,
   (select split_part(c, '=', 2) from unnest(p.proconfig) c
