@@ -147,6 +147,16 @@ class Database:
             self._executors[login] = executor
         return await executor.run(batch, cancellation)
 
+    def count_links(self, login: str) -> int:
+        """The open connections of the hot path of a login role."""
+        executor = self._executors.get(login)
+        return executor.open_links if executor else 0
+
+    def count_waiting(self, login: str) -> int:
+        """The requests of the hot path that wait for a connection."""
+        executor = self._executors.get(login)
+        return executor.waiting if executor else 0
+
     @asynccontextmanager
     async def as_caller(
         self,

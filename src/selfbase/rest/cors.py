@@ -50,6 +50,14 @@ def answer_preflight(request: Request, origins: Sequence[str]) -> Response:
     return Response(200, headers, b"")
 
 
+def add_trace_header(request: Request, response: Response, name: str) -> None:
+    """Echoes the configured header, so that a request can be followed through."""
+    if name:
+        value = request.headers.find(name.lower())
+        if value is not None:
+            response.headers.append((name, value))
+
+
 def add_cors_headers(request: Request, response: Response, origins: Sequence[str]) -> None:
     """Adds to an answer what lets a browser's script read it."""
     if "origin" not in request.headers or response.header("access-control-allow-origin"):

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
 
+from selfbase.database.batch import Batch, Statement
 from selfbase.database.database import Database
 from selfbase.database.failures import failure_from_psycopg
 from selfbase.rest.logic.build_catalog import CatalogRows, View, build_catalog
@@ -175,3 +176,21 @@ def quote_function(name: str) -> str:
     """A configured function name, perhaps with a schema, as an identifier."""
     schema, found, function = name.partition(".")
     return f"{quote_ident(schema)}.{quote_ident(function)}" if found else quote_ident(name)
+
+
+async def count_objects(
+    database: Database, login: str, schema: str, name: str, *, is_function: bool
+) -> int:
+    """How many relations (or functions) of this name there are now.  Raises DatabaseFailure."""
+    catalog = (
+        "pg_proc o join pg_namespace n on n.oid = o.pronamespace where o.prokind = 'f' and proname"
+        if is_function
+        else "pg_class o join pg_namespace n on n.oid = o.relnamespace"
+        " where o.relkind in ('r', 'v', 'm', 'f', 'p') and relname"
+    )
+    statement = Statement(
+        f"select count(*) from {catalog} = $1 and nspname = $2".encode(),  # noqa: S608
+        (name.encode("utf-8", "replace"), schema.encode()),
+    )
+    results = await database.run(Batch("", (), (statement,), read_only=True), login=login)
+    return int(results[0].rows[0][0] or 0)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from psycopg.conninfo import conninfo_to_dict
 
-from selfbase.database.batch import Batch, Result, Statement
+from selfbase.database.batch import Result
 from selfbase.database.database import AUTHENTICATOR, Database, DatabaseSettings
 from selfbase.database.executor import ExecutorSettings
 from selfbase.database.failures import DatabaseFailure
@@ -28,20 +28,25 @@ from selfbase.http.values import (
     Response,
     WebSocket,
 )
-from selfbase.identity.caller import Caller
 from selfbase.identity.tokens import TokenVerifier
 from selfbase.kit.clock import Clock
 from selfbase.kit.events import Events
 from selfbase.kit.settings import Layer, ValuesLayer
 from selfbase.project import Health, Project
-from selfbase.rest.cors import add_cors_headers, answer_preflight, is_preflight
+from selfbase.rest.cors import (
+    add_cors_headers,
+    add_trace_header,
+    answer_preflight,
+    is_preflight,
+)
 from selfbase.rest.errors import RestFailure, schema_cache_missing
 from selfbase.rest.events import RequestFailed
-from selfbase.rest.logic.compile import Compiled, bind_values
+from selfbase.rest.logic.compile import Compiled
 from selfbase.rest.logic.database_errors import render_database_failure
 from selfbase.rest.logic.describe import list_methods
 from selfbase.rest.logic.grammar import parse_columns
-from selfbase.rest.logic.media import JSON, OCTETS, parse_accept, parse_media_type
+from selfbase.rest.logic.media import JSON, parse_accept, parse_media_type
+from selfbase.rest.logic.names import Name
 from selfbase.rest.logic.payload import Payload, parse_payload
 from selfbase.rest.logic.plan_read import find_text
 from selfbase.rest.logic.preferences import Preferences, parse_preferences
@@ -57,11 +62,18 @@ from selfbase.rest.logic.request import (
 )
 from selfbase.rest.logic.respond import Answer, decide_total, read_outcome, respond
 from selfbase.rest.logic.scan import Scan, render_canonical, scan_query
-from selfbase.rest.schema_cache import quote_function
+from selfbase.rest.metrics import Stopwatch, render_metrics
+from selfbase.rest.root import answer_root
+from selfbase.rest.schema_cache import count_objects
 from selfbase.rest.settings import load_rest_settings
 from selfbase.rest.state import Active, Reloader
+from selfbase.rest.transaction import make_batch
 
 FIRST_LOAD_WAIT_S = 10.0
+RELOAD_WAIT_S = 5.0
+
+# No such table, no such function: perhaps not yet.
+_ON_MISS = frozenset({"PGRST205", "PGRST202"})
 
 # What the platform sets where the project says nothing.
 PLATFORM = ValuesLayer(
@@ -96,6 +108,7 @@ class Rest:
         self._clock = clock
         self._login = login
         self._alone = alone
+        self._next_probe_s = 0.0
         # Nobody outside can write this word, so nobody can fake a verdict.
         self._mark = f"{VERDICT}-{secrets.token_hex(8)}"
         self.reloader = Reloader(
@@ -127,9 +140,10 @@ class Rest:
             response = await self._answer(request)
         except RestFailure as failure:
             response = self._render_failure(request, failure)
-        if self._alone:
-            active = self.reloader.active
-            if active is not None:
+        active = self.reloader.active
+        if active is not None:
+            add_trace_header(request, response, active.settings.server_trace_header)
+            if self._alone:
                 add_cors_headers(request, response, active.settings.server_cors_allowed_origins)
         return response
 
@@ -137,24 +151,58 @@ class Rest:
         active = self.reloader.active or await self.reloader.wait_active(FIRST_LOAD_WAIT_S)
         if active is None:
             raise schema_cache_missing()
+        watch = Stopwatch(self._clock)
         now_s = self._clock.now().timestamp()
         caller = active.callers.identify(request.headers.find("authorization"), now_s)
+        watch.mark("jwt")
         preferences = await self._read_preferences(active, request)
         scan, window, payload, ask = await self._read(active, request, preferences)
+        watch.mark("parse")
         if ask.action == "info":
             return self._describe(active, ask)
-        if ask.action == "root":
-            raise RestFailure("PGRST126", 404, "Root endpoint metadata is disabled")
-        compiled = active.compile(ask)
         try:
-            results = await self._run(active, request, caller, compiled, scan, window, payload)
+            if ask.action == "root":
+                return await answer_root(active, self._database, self._login, request, caller, ask)
+            compiled = await self._compile(active, ask)
+            watch.mark("plan")
+            batch = make_batch(active, request, caller, compiled, scan, window, payload)
+            results = await self._database.run(batch, login=self._login, cancellation=request.gone)
+            watch.mark("transaction")
         except DatabaseFailure as failure:
             authenticated = caller.role != active.settings.db_anon_role
             raise render_database_failure(
                 failure, authenticated=authenticated, mark=self._mark
             ) from failure
+        if active.settings.db_pre_request:
+            results = results[1:]
         answer = self._conclude(active, request, compiled, window, results)
+        watch.mark("response")
+        if active.settings.server_timing_enabled:
+            answer.headers.append(("Server-Timing", watch.render()))
         return Response(answer.status, answer.headers, answer.body)
+
+    async def _compile(self, active: Active, ask: Ask) -> Compiled:
+        """The compiled request.  What is not in the catalog may have been made a moment ago: then
+        the catalog is read again before the client hears that it does not exist."""
+        try:
+            return active.compile(ask)
+        except RestFailure as failure:
+            if failure.code not in _ON_MISS or not await self._is_behind(active, ask, failure):
+                raise
+        newer = await self.reloader.reload_past(active.catalog.generation, RELOAD_WAIT_S)
+        return (newer or active).compile(ask)
+
+    async def _is_behind(self, active: Active, ask: Ask, failure: RestFailure) -> bool:
+        """Whether the database has what the catalog lacks; asked at most once a second."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._next_probe_s:
+            return False
+        self._next_probe_s = now_s + 1.0
+        known = len(active.catalog.functions.get(Name(ask.schema, ask.name), ()))
+        found = await count_objects(
+            self._database, self._login, ask.schema, ask.name, is_function=ask.calling
+        )
+        return found > known
 
     # Reading the request
 
@@ -225,62 +273,6 @@ class Rest:
             ) from failure
         return preferences.without_timezone() if preferences.timezone not in known else preferences
 
-    # Running it
-
-    async def _run(
-        self,
-        active: Active,
-        request: Request,
-        caller: Caller,
-        compiled: Compiled,
-        scan: Scan,
-        window: Window,
-        payload: Payload | None,
-    ) -> list[Result]:
-        settings, plan = active.settings, compiled.plan
-        keep = settings.db_prepared_statements
-        octets = compiled.ask.content_type == OCTETS
-        statements = []
-        if settings.db_pre_request:
-            call = f"select {quote_function(settings.db_pre_request)}()"
-            statements.append(Statement(call.encode(), keep=keep))
-        for rendered in (compiled.rendered.main, compiled.rendered.estimate):
-            if rendered is not None:
-                values = bind_values(rendered, scan.values, window, payload, octets=octets)
-                statements.append(Statement(rendered.sql, values, keep))
-        rollback = self._is_rolled_back(active, compiled.ask.preferences)
-        if rollback:
-            statements.append(Statement(b"set constraints all immediate", keep=False))
-        isolation = plan.isolation or active.find_role(caller.role).isolation
-        begin = None
-        if rollback or isolation:
-            level = f" isolation level {isolation}" if isolation in _ISOLATION else ""
-            begin = f"begin{level} {'read only' if plan.read_only else 'read write'}".encode()
-        pairs = [
-            *active.list_caller_settings(caller, compiled.ask.schema),
-            *_describe_request(request),
-            *((name.encode(), value.encode()) for name, value in plan.settings),
-        ]
-        if compiled.ask.preferences.timezone is not None:
-            pairs.append((b"timezone", compiled.ask.preferences.timezone.encode()))
-        if plan.read_only and begin is None:
-            pairs.append((b"transaction_read_only", b"on"))
-        batch = Batch(
-            plan_key=f"{caller.role}|{compiled.ask.schema}",
-            settings=tuple(pairs),
-            statements=tuple(statements),
-            read_only=plan.read_only,
-            begin=begin,
-            end=b"rollback" if rollback else b"commit",
-        )
-        results = await self._database.run(batch, login=self._login, cancellation=request.gone)
-        return results[1:] if settings.db_pre_request else results
-
-    def _is_rolled_back(self, active: Active, preferences: Preferences) -> bool:
-        if active.settings.tx_override_allowed and preferences.tx is not None:
-            return preferences.tx == "rollback"
-        return active.settings.tx_rollback
-
     # Answering
 
     def _conclude(
@@ -322,6 +314,20 @@ class Rest:
         headers = [("Allow", methods), ("Access-Control-Allow-Origin", "*")]
         return Response(200, headers, b"")
 
+    def render_metrics(self) -> str:
+        """The figures of the service in Prometheus' text format."""
+        active = self.reloader.active
+        tokens = active.callers.tokens if active else None
+        return render_metrics(
+            loads=self.reloader.loads,
+            load_s=self.reloader.load_s,
+            links_max=self._database.settings.executor.links_max,
+            links_open=self._database.count_links(self._login),
+            waiting=self._database.count_waiting(self._login),
+            hits=tokens.hits if tokens else 0,
+            misses=tokens.misses if tokens else 0,
+        )
+
     def _render_failure(self, request: Request, failure: RestFailure) -> Response:
         if failure.status >= 500:
             self._events.emit(
@@ -344,29 +350,6 @@ class Rest:
         if request.method == "HEAD":
             return Response(failure.status, headers, b"")
         return Response(failure.status, headers, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
-
-
-_ISOLATION = frozenset({"read committed", "read uncommitted", "repeatable read", "serializable"})
-
-
-def _describe_request(request: Request) -> list[tuple[bytes, bytes]]:
-    """The settings that tell functions and policies about the HTTP request."""
-    headers: dict[str, str] = {}
-    cookies: dict[str, str] = {}
-    for name, value in request.headers:
-        if name != "cookie":
-            headers[name] = value
-            continue
-        for pair in value.split(";"):
-            key, found, text = pair.strip().partition("=")
-            if found:
-                cookies[key] = text
-    return [
-        (b"request.method", request.method.encode()),
-        (b"request.path", request.path.encode()),
-        (b"request.headers", orjson.dumps(headers)),
-        (b"request.cookies", orjson.dumps(cookies)),
-    ]
 
 
 def make_rest(project: Project) -> Rest:

@@ -107,7 +107,7 @@ class Reloader:
         mark: str,
     ) -> None:
         self.active: Active | None = None
-        self.loading = True
+        self.failing = False
         self.loads = {"SUCCESS": 0, "FAIL": 0}
         self.load_s = 0.0
         self._database = database
@@ -172,18 +172,18 @@ class Reloader:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            self.loading = True
             started_s = self._clock.monotonic_s()
             try:
                 await self._load(started_s)
             except DatabaseFailure as failure:
+                self.failing = True
                 self.loads["FAIL"] += 1
                 self._events.emit(SchemaLoadFailed(code=failure.code, error=failure.message))
                 await asyncio.sleep(retry_s)
                 retry_s = min(retry_s * 2, RETRY_S_MAX)
                 self._wanted.set()
                 continue
-            self.loading = False
+            self.failing = False
             retry_s = 0.25
             await asyncio.sleep(QUIET_S)
 

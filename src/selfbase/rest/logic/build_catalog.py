@@ -344,20 +344,21 @@ def _find_many_to_many(
 
 def _build_functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
     found: dict[Name, list[Function]] = defaultdict(list)
-    for row in rows:
-        name = Name(row[0], row[1])
+    for oid, schema, function, *row in rows:
+        name = Name(schema, function)
         found[name].append(
             Function(
+                oid=oid,
                 name=name,
-                description=row[2],
-                parameters=tuple(Parameter(*parameter) for parameter in row[3] or ()),
-                returns=Name(row[4], row[5]),
-                returns_set=row[6],
-                composite=row[7],
-                volatility=row[8],
-                variadic=row[9],
-                isolation=row[10],
-                settings=tuple((key, value) for key, value in row[11] or ()),
+                description=row[0],
+                parameters=tuple(Parameter(*parameter) for parameter in row[1] or ()),
+                returns=Name(row[2], row[3]),
+                returns_set=row[4],
+                composite=row[5],
+                volatility=row[6],
+                variadic=row[7],
+                isolation=row[8],
+                settings=tuple((key, value) for key, value in row[9] or ()),
             )
         )
     return {

@@ -115,6 +115,7 @@ class Parameter:
 class Function:
     """`returns` names the type; `composite` says that it has columns."""
 
+    oid: int
     name: Name
     description: str | None
     parameters: tuple[Parameter, ...]

@@ -1,5 +1,5 @@
 -- in: schemas text[], hoisted text[] (settings a function may raise for its whole transaction);
--- out: one json array of [schema, name, comment, parameters, return type schema, return type,
+-- out: one json array of [oid, schema, name, comment, parameters, return type schema, return type,
 --   returns set, composite, volatility, variadic, isolation, settings],
 --   parameters as [name, type, type without length, required, variadic].  Locks none.
 with recursive domains as (
@@ -38,6 +38,7 @@ parameters as (
   group by p.oid
 )
 select json_agg(json_build_array(
+  p.oid::bigint,
   n.nspname,
   p.proname,
   obj_description(p.oid, 'pg_proc'),
