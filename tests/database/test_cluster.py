@@ -102,6 +102,21 @@ def test_create_refuses_a_folder_that_is_taken(
         assert (folder / "data" / "letter.txt").read_text() == "mine"
 
 
+def test_creation_that_was_killed_leaves_nothing_behind(embedded: PostgresBinaries) -> None:
+    with open_folder() as folder:
+        half_made = folder / ".data-creating-abc" / "data"
+        half_made.mkdir(parents=True)
+        cluster = Cluster(embedded, ClusterSettings(data_dir=folder / "data", durable=False))
+        cluster.create()
+        assert sorted(path.name for path in folder.iterdir()) == ["data", "data.lock"]
+
+
+def test_running_server_is_found_with_other_settings(cluster: Cluster) -> None:
+    cluster.start()
+    other = Cluster(cluster.binaries, ClusterSettings(data_dir=cluster.data_dir, port=1))
+    assert ask(other, "select 1") == 1
+
+
 def test_start_without_a_cluster_says_so(embedded: PostgresBinaries) -> None:
     with open_folder() as folder:
         cluster = Cluster(embedded, ClusterSettings(data_dir=folder / "data"))
@@ -426,6 +441,7 @@ def test_folder_out_of_the_servers_reach_is_put_elsewhere(embedded: PostgresBina
             again = Cluster(embedded, settings)  # found again through the link
             assert again.data_dir == cluster.data_dir
             assert again.is_running()
+            assert ask(again, "select 1") == 1
         finally:
             cluster.stop()
             cluster.remove()

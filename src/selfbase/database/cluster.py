@@ -12,6 +12,7 @@ Knows nothing of roles and schemas (bootstrap) nor of who uses the connections (
 import contextlib
 import errno
 import fcntl
+import glob
 import itertools
 import os
 import shutil
@@ -113,8 +114,17 @@ class Cluster:
         return found is not None and found.is_ready
 
     def superuser_dsn(self, database: str = "postgres", user: str = SUPERUSER) -> str:
-        """A libpq connection string over the private socket."""
-        return make_conninfo(host=str(self.socket_dir), port=self.port, dbname=database, user=user)
+        """A libpq connection string over the private socket.
+
+        Of a server that runs, its own word counts: whoever started it may have had other settings.
+        """
+        found = find_postmaster(self.data_dir)
+        return make_conninfo(
+            host=(found and found.socket_dir) or str(self.socket_dir),
+            port=(found and found.port) or self.port,
+            dbname=database,
+            user=user,
+        )
 
     # Life
 
@@ -130,8 +140,11 @@ class Cluster:
                     f"{self.data_dir} is not empty and holds no cluster. Move its content away."
                 )
             # Beside the final place, so that the rename is one step on one file system.
+            parent, prefix = self.data_dir.parent, f".{self.data_dir.name}-creating-"
+            for half_made in parent.glob(f"{glob.escape(prefix)}*"):
+                shutil.rmtree(half_made)  # by a process that was killed
             with tempfile.TemporaryDirectory(
-                dir=self.data_dir.parent, prefix="creating-", ignore_cleanup_errors=True
+                dir=parent, prefix=prefix, ignore_cleanup_errors=True
             ) as temporary:
                 own(Path(temporary), self.user, 0o700)
                 fresh = Path(temporary) / "data"
@@ -148,7 +161,8 @@ class Cluster:
     def start(self) -> None:
         """Start the server and return when it accepts connections. Idempotent.
 
-        Also restarts one that crashed: it repairs itself from its write-ahead log. Raises one of cluster_errors, with nothing left running.
+        Also restarts one that crashed: it repairs itself from its write-ahead log. Raises one of
+        cluster_errors, with nothing left running.
         """
         if self._process is not None and self._process.poll() is None:
             return
@@ -235,7 +249,8 @@ class Cluster:
             and (self.user is None or can_traverse(asked.parent, self.user))
         ):
             return asked
-        name = plan_short_name(self.data_dir)
+        # Of the asked place, which stays the same when the data itself has to go elsewhere.
+        name = plan_short_name(self.settings.data_dir.absolute())
         if self.user is not None:
             return ROOT_SOCKET_DIR / name
         runtime = Path(f"/run/user/{os.geteuid()}")
