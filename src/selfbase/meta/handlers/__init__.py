@@ -1,0 +1,1 @@
+"""What answers a request: catalog objects, SQL, types."""

@@ -1,0 +1,1 @@
+"""Pure parts of the metadata API: rendering, parsing, deciding.  No I/O."""

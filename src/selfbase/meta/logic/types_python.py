@@ -1,0 +1,155 @@
+"""Python types of a database: pydantic models to read, typed dictionaries to write.
+
+Source: reference/meta.md section 7.
+"""
+
+from __future__ import annotations
+
+import re
+
+from selfbase.meta.logic.introspected import Introspection, Object
+from selfbase.meta.logic.types_go import sort_by_id
+
+_HEAD = """\
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import (
+    Annotated,
+    Any,
+    List,
+    Literal,
+    NotRequired,
+    Optional,
+    TypeAlias,
+    TypedDict,
+)
+
+from pydantic import BaseModel, Field, Json"""
+
+_PYTHON_TYPES = {
+    "bool": "bool",
+    **dict.fromkeys(("int2", "int4", "int8"), "int"),
+    **dict.fromkeys(("float4", "float8", "numeric"), "float"),
+    "bytea": "bytes",
+    **dict.fromkeys(("bpchar", "varchar", "string", "text", "citext", "interval"), "str"),
+    "date": "datetime.date",
+    **dict.fromkeys(("time", "timetz"), "datetime.time"),
+    **dict.fromkeys(("timestamp", "timestamptz"), "datetime.datetime"),
+    "uuid": "uuid.UUID",
+    "vector": "list[Any]",
+    **dict.fromkeys(("json", "jsonb"), "Json[Any]"),
+    **dict.fromkeys(
+        (
+            f"{kind}{shape}"
+            for kind in ("int4", "int8", "num", "ts", "tstz", "date")
+            for shape in ("range", "multirange")
+        ),
+        "str",
+    ),
+    "void": "None",
+    "record": "dict[str, Any]",
+}
+
+
+def render_python(found: Introspection) -> str:
+    """The whole file, without a newline at its end, as upstream prints it."""
+    generator = _Generator(found)
+    exported = {schema["name"] for schema in found.schemas}
+    sections = [
+        [generator.render_enum(item) for item in generator.enums.values()],
+        [text for table in sort_by_id(found.tables) for text in generator.render_table(table)],
+        [generator.render_relation(view) for view in sort_by_id(found.views)],
+        [generator.render_relation(view) for view in sort_by_id(found.materialized_views)],
+        [
+            generator.render_composite(item)
+            for item in sort_by_id(found.types)
+            if item["attributes"] and item["schema"] in exported
+        ],
+    ]
+    return "\n\n".join([_HEAD, *("\n\n".join(section) for section in sections)]).strip()
+
+
+class _Generator:
+    def __init__(self, found: Introspection) -> None:
+        types = sort_by_id(found.types)
+        # Of several types with one name the last one counts.
+        self._types = {item["name"]: item for item in types}
+        self._by_id = {item["id"]: item for item in types}
+        self.enums = {item["name"]: item for item in types if item["enums"]}
+        self._columns = found.columns_by_relation()
+
+    def render_enum(self, item: Object) -> str:
+        values = ", ".join(f'"{value}"' for value in item["enums"])
+        return f"{_class_name(item)}: TypeAlias = Literal[{values}]"
+
+    def render_table(self, table: Object) -> list[str]:
+        return [
+            self.render_relation(table),
+            self._render_dict(table, "Insert", every_optional=False),
+            self._render_dict(table, "Update", every_optional=True),
+        ]
+
+    def render_relation(self, relation: Object) -> str:
+        fields = [
+            (column["name"], self._type(column["format"]), column["is_nullable"])
+            for column in self._columns.get(relation["id"], [])
+        ]
+        return _render_model(_class_name(relation), fields)
+
+    def render_composite(self, item: Object) -> str:
+        fields = []
+        for attribute in item["attributes"]:
+            known = self._by_id.get(attribute["type_id"])
+            written = self._type(known["name"]) if known is not None else "Any"
+            fields.append((attribute["name"], written, False))
+        return _render_model(_class_name(item), fields)
+
+    def _render_dict(self, table: Object, operation: str, *, every_optional: bool) -> str:
+        lines = []
+        for column in self._columns.get(table["id"], []):
+            written = self._type(column["format"])
+            if column["is_nullable"]:
+                written = f"Optional[{written}]"
+            annotated = f'Annotated[{written}, Field(alias="{column["name"]}")]'
+            may_be_absent = (
+                every_optional
+                or column["is_nullable"]
+                or column["is_identity"]
+                or column["default_value"] is not None
+            )
+            if may_be_absent:
+                annotated = f"NotRequired[{annotated}]"
+            lines.append(f"    {_attribute_name(column['name'])}: {annotated}")
+        head = f"class {_class_name(table)}{operation}(TypedDict):"
+        return "\n".join([head, *(lines or ["    pass"])])
+
+    def _type(self, name: str) -> str:
+        if name.startswith("_"):
+            return f"List[{self._type(name[1:])}]"
+        if name in self.enums:
+            return _class_name(self.enums[name])
+        if name in _PYTHON_TYPES:
+            return _PYTHON_TYPES[name]
+        return _class_name(self._types[name]) if name in self._types else "Any"
+
+
+def _render_model(name: str, fields: list[tuple[str, str, bool]]) -> str:
+    lines = [
+        f"    {_attribute_name(column)}: {f'Optional[{written}]' if nullable else written}"
+        f' = Field(alias="{column}")'
+        for column, written, nullable in fields
+    ]
+    return "\n".join([f"class {name}(BaseModel):", *(lines or ["    pass"])])
+
+
+def _class_name(item: Object) -> str:
+    words = [
+        word for part in (item["schema"], item["name"]) for word in re.split(r"[^a-zA-Z0-9]", part)
+    ]
+    return "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _attribute_name(name: str) -> str:
+    return "_".join(word.lower() for word in re.split(r"[^a-zA-Z0-9]+", name))

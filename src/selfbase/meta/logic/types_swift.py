@@ -1,0 +1,157 @@
+"""Swift types of a database: a namespace per schema, Codable structs per table and operation.
+
+Source: reference/meta.md section 7.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex, sort_by_name
+
+_SWIFT_TYPES = {
+    "bool": "Bool",
+    "int2": "Int16",
+    "int4": "Int32",
+    "int8": "Int64",
+    "float4": "Float",
+    "float8": "Double",
+    **dict.fromkeys(("numeric", "decimal"), "Decimal"),
+    "uuid": "UUID",
+    **dict.fromkeys(
+        (
+            *("bytea", "bpchar", "varchar", "date", "text", "citext", "time", "timetz"),
+            *("timestamp", "timestamptz", "interval", "vector"),
+        ),
+        "String",
+    ),
+    **dict.fromkeys(("json", "jsonb"), "AnyJSON"),
+    "void": "Void",
+    "record": "JSONObject",
+}
+_KEYWORDS = frozenset({"in", "default", "case"})
+_CODABLE = ("Codable", "Hashable", "Sendable")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    name: str
+    type: str
+    column: str
+    is_identity: bool = False
+
+
+def render_swift(found: Introspection, access: str = "internal") -> str:
+    """The whole file, without a newline at its end, as upstream prints it."""
+    generator = _Generator(found, access)
+    lines = ["import Foundation", "import Supabase", ""]
+    for schema in sort_by_name(found.schemas):
+        lines += generator.render_schema(schema["name"])
+    return "\n".join(lines)
+
+
+class _Generator:
+    def __init__(self, found: Introspection, access: str) -> None:
+        self._found = found
+        self._access = access
+        self._types = TypeIndex(found.types)
+        self._columns = found.columns_by_relation()
+        self._rows = {item["name"] for item in (*found.types, *found.views, *found.tables)}
+
+    def render_schema(self, schema: str) -> list[str]:
+        def here(*lists: list[Object]) -> list[Object]:
+            return sort_by_name(item for some in lists for item in some if item["schema"] == schema)
+
+        found = self._found
+        lines = [f"{self._access} enum {_type_name(schema)}Schema {{"]
+        for item in here([t for t in found.types if t["enums"]]):
+            cases = [(_property_name(value), value) for value in item["enums"]]
+            protocols = ("String", *_CODABLE)
+            lines += self._render_enum(_type_name(item["name"]), protocols, cases, 1)
+        for table in here(found.tables, found.foreign_tables):
+            for operation in ("Select", "Insert", "Update"):
+                lines += self._render_relation(table, operation)
+        for view in here(found.views, found.materialized_views):
+            lines += self._render_relation(view, "Select")
+        for item in here([t for t in found.types if t["attributes"]]):
+            lines += self._render_struct(_type_name(item["name"]), self._list_attributes(item))
+        return [*lines, "}"]
+
+    def _render_relation(self, relation: Object, operation: str) -> list[str]:
+        attributes = [
+            _Attribute(
+                _property_name(column["name"]),
+                self._type(column["format"], _is_nullable(column, operation)),
+                column["name"],
+                column["is_identity"],
+            )
+            for column in self._columns.get(relation["id"], [])
+        ]
+        return self._render_struct(f"{_type_name(relation['name'])}{operation}", attributes)
+
+    def _list_attributes(self, item: Object) -> list[_Attribute]:
+        attributes = []
+        for attribute in item["attributes"]:
+            known = self._types.by_id.get(attribute["type_id"])
+            written = self._type(known["format"] if known is not None else "", False)
+            # Parity: attributes of composite types are capitalised as types are.
+            name = attribute["name"]
+            attributes.append(_Attribute(_type_name(name), written, name))
+        return attributes
+
+    def _render_struct(self, name: str, attributes: list[_Attribute]) -> list[str]:
+        identity = next((item for item in attributes if item.is_identity), None)
+        protocols = ", ".join((*_CODABLE, *(("Identifiable",) if identity else ())))
+        lines = [f"  {self._access} struct {name}: {protocols} {{"]
+        if identity is not None and identity.name != "id":
+            lines.append(f"    {self._access} var id: {identity.type} {{ {identity.name} }}")
+        lines += [f"    {self._access} let {item.name}: {item.type}" for item in attributes]
+        if attributes:
+            cases = [(item.name, item.column) for item in attributes]
+            lines += self._render_enum("CodingKeys", ("String", "CodingKey"), cases, 2)
+        return [*lines, "  }"]
+
+    def _render_enum(
+        self, name: str, protocols: tuple[str, ...], cases: list[tuple[str, str]], level: int
+    ) -> list[str]:
+        space = "  " * level
+        return [
+            f"{space}{self._access} enum {name}: {', '.join(protocols)} {{",
+            *(f'{space}  case {case} = "{value}"' for case, value in cases),
+            f"{space}}}",
+        ]
+
+    def _type(self, name: str, nullable: bool) -> str:
+        mark = "?" if nullable else ""
+        if name in _SWIFT_TYPES:
+            return _SWIFT_TYPES[name] + mark
+        if name.startswith("_"):
+            return f"[{self._type(name[1:], False)}]{mark}"
+        if self._types.find_enum(name) is not None:
+            return _type_name(name) + mark
+        return (f"{_type_name(name)}Select" if name in self._rows else "AnyJSON") + mark
+
+
+def _is_nullable(column: Object, operation: str) -> bool:
+    if operation == "Update":
+        return True
+    if operation == "Insert" and (
+        column["is_identity"] or column["is_generated"] or column["default_value"]
+    ):
+        return True
+    return bool(column["is_nullable"])
+
+
+def _type_name(name: str) -> str:
+    """`victory-road` becomes `VictoryRoad`; an underscore in front stays."""
+    prefix = "_" if name.startswith("_") else ""
+    words = re.split(r"[^a-zA-Z0-9]+", name.removeprefix("_") if prefix else name)
+    return prefix + "".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _property_name(name: str) -> str:
+    """`victory-road` becomes `victoryRoad`; words of the language are put in back ticks."""
+    words = [word.lower() for word in re.split(r"[^a-zA-Z0-9]", name)]
+    joined = words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
+    return f"`{joined}`" if joined in _KEYWORDS else joined

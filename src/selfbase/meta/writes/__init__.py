@@ -1,0 +1,1 @@
+"""One module per object that can be created, changed and dropped."""
