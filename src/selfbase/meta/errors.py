@@ -125,4 +125,5 @@ class SqlRefused(MetaFailure):
     code = "sql"
 
     def __init__(self, fields: dict[str, Any], *, status: int = 400) -> None:
-        super().__init__(str(fields.get("message", "")), status=status, **fields)
+        super().__init__(str(fields.get("message", "")), status=status)
+        self.fields = fields

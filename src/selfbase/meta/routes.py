@@ -65,7 +65,10 @@ def _schema_params(call: Call) -> dict[str, bool]:
 
 
 def _type_params(call: Call) -> dict[str, bool]:
-    return {"with_arrays": call.is_true("include_array_types")}
+    return {
+        "with_arrays": call.is_true("include_array_types"),
+        "with_rows": call.is_true("include_table_types"),
+    }
 
 
 def _role_params(call: Call) -> dict[str, bool]:

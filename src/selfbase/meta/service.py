@@ -198,7 +198,7 @@ class Meta:
 def render_failure(failure: Failure) -> Response:
     """`{"error": message}`; for refused SQL and large results with what else is known."""
     if isinstance(failure, SqlRefused):
-        return answer_json({"error": failure.message, **failure.fields}, failure.status)
+        return answer_json(failure.fields, failure.status)
     if isinstance(failure, BodyTooLarge):
         return answer_json({"error": "Request body is too large"}, 413)
     if isinstance(failure, BodyIncomplete):

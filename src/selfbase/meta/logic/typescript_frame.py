@@ -82,10 +82,10 @@ def _render_infer(source: str, row: str, variable: str, depth: int) -> str:
     """A conditional type that takes one row type out of a table's."""
     text = f"""\
 {source} extends {{
-    {row}: infer {variable}
-  }}
-  ? {variable}
-  : never
+  {row}: infer {variable}
+}}
+? {variable}
+: never
 """
     first, rest = text.split("\n", 1)
     return first + "\n" + indent(rest, " " * depth)

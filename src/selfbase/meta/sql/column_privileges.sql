@@ -48,7 +48,7 @@ select
       'privilege_type', privilege_type,
       'is_grantable', is_grantable
     )
-    order by grantor, grantee, privilege_type
+    order by grantor, grantee desc, privilege_type desc
   ) as privileges
 from rights
 group by oid, attnum, nspname, relname, attname

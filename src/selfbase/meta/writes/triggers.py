@@ -35,8 +35,8 @@ async def create_trigger(connection: MetaConnection, body: Body) -> Key:
                 body["activation"],
                 " OR ".join(_render_event(event) for event in body["events"]),
                 f"ON {quote_qualified(schema, body['table'])}",
-                f"FOR EACH {body['orientation']}" if "orientation" in body else "",
-                f"WHEN ({body['condition']})" if "condition" in body else "",
+                f"FOR EACH {body['orientation']}" if body.get("orientation") else "",
+                f"WHEN ({body['condition']})" if body.get("condition") else "",
                 f"EXECUTE FUNCTION {function}({arguments})",
             ]
         )
