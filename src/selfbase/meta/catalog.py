@@ -142,7 +142,8 @@ def describe_missing(kind: Kind, key: int | str) -> str:
 async def _fetch(
     connection: MetaConnection, kind: Kind, page: Page, key: str | None = None
 ) -> list[tuple[Any, ...]]:
-    query = f"select o.{key or kind.key}, row_to_json(o)::text from (\n{read_sql(kind.sql_name)}) o"
+    inner = read_sql(kind.sql_name)
+    query = f"select o.{key or kind.key}, row_to_json(o)::text from (\n{inner}) o"  # noqa: S608
     params: dict[str, Any] = {**kind.defaults, "limit": page.limit, "offset": page.offset}
     if kind.in_schemas:
         params |= {"included": page.included, "excluded": page.excluded}

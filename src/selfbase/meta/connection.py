@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import pq
@@ -76,15 +76,10 @@ class MetaConnection:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        """Commits at the end, or undoes everything when the block raises."""
+        """Commits at the end.  When the block raises, the end of this connection undoes it all:
+        nothing needs to be said on a connection that may be lost or busy."""
         await self.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            # A lost connection has rolled back already, and has nobody to tell it to.
-            if self._pgconn.status == pq.ConnStatus.OK:
-                await self.execute("ROLLBACK")
-            raise
+        yield
         await self.execute("COMMIT")
 
     async def fetch(self, query: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -92,7 +87,7 @@ class MetaConnection:
         self._sql.update(query.encode())
         try:
             async with asyncio.timeout_at(self._deadline_s):
-                cursor = await self._connection.execute(cast("LiteralString", query), params)
+                cursor = await self._connection.execute(query.encode(), params)
                 return await cursor.fetchall()
         except TimeoutError:
             raise QueryTimeout from None

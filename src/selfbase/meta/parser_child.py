@@ -22,12 +22,19 @@ from selfbase.meta.logic.syntax import deparse_tree, parse_tree
 MEMORY_BYTES_MAX = 2 * 1024**3
 
 _LENGTH = struct.Struct(">I")
+
+
+def _answer_nothing(sql: str) -> bytes:
+    check_read_only(sql)
+    return b""
+
+
 _OPERATIONS: dict[str, Callable[[Any], bytes]] = {
     "parse": parse_tree,
     "deparse": lambda tree: deparse_tree(tree).encode(),
     "format": lambda sql: format_sql(sql).encode(),
     "classify": lambda sql: orjson.dumps(classify_sql(sql)),
-    "check_read_only": lambda sql: check_read_only(sql) or b"",
+    "check_read_only": _answer_nothing,
 }
 
 

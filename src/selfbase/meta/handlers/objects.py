@@ -24,17 +24,18 @@ from selfbase.meta.logic.values import join_rows
 from selfbase.meta.writes.kinds import Writes
 
 Handler = Callable[[Call], Awaitable[Response]]
+ReadParams = Callable[[Call], dict[str, bool]]
 ChangeRights = Callable[..., Awaitable[list[bytes]]]
 
 
 def list_of(
-    kind: Kind, *, with_columns: bool = False, read_params: Callable[[Call], dict[str, Any]] = dict
+    kind: Kind, *, with_columns: bool = False, read_params: ReadParams | None = None
 ) -> Handler:
     """`with_columns` is the default of `include_columns`; `read_params` reads further ones."""
 
     async def answer_list(call: Call) -> Response:
         page = replace(
-            call.read_page(**(read_params(call) if read_params is not dict else {})),
+            call.read_page(**(read_params(call) if read_params is not None else {})),
             with_columns=call.is_true("include_columns", with_columns),
         )
         async with call.connect() as connection:

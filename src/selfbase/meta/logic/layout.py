@@ -117,8 +117,8 @@ def _fits(content: Doc, rest: list[_Command], width: int) -> bool:
 def _propagate_breaks(doc: Doc) -> bool:
     """A group around a hard line break breaks itself."""
     if isinstance(doc, list):
-        # Every item must be visited, so no short cut.
-        return any([_propagate_breaks(item) for item in doc])
+        # All of them first: every item must be visited.
+        return True in [_propagate_breaks(item) for item in doc]
     if isinstance(doc, Indent):
         return _propagate_breaks(doc.content)
     if isinstance(doc, IfBreak):

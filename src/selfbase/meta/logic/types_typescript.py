@@ -43,7 +43,7 @@ from selfbase.meta.logic.typescript_syntax import (
     quote_string,
 )
 
-_SCALARS = {
+_SCALARS: dict[str, TsType] = {
     "bool": Plain("boolean"),
     **dict.fromkeys(("int2", "int4", "int8", "float4", "float8", "numeric"), Plain("number")),
     **dict.fromkeys(

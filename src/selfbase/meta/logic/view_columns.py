@@ -27,26 +27,26 @@ def read_origins(tree: str) -> list[tuple[int, int, int]]:
     entry: dict[str, int] = {}
     depth = 0
     section = ""
-    tokens = iter(_TOKEN.findall(tree))
-    for token in tokens:
-        if token in "{(":
+    words = iter(_TOKEN.findall(tree))
+    for word in words:
+        if word in "{(":
             depth += 1
             if depth == _ENTRY_DEPTH:
                 entry = {}
             continue
-        if token in "})":
+        if word in "})":
             if depth == _ENTRY_DEPTH and section == ":targetList" and entry.get(":resorigtbl"):
                 origins.append((entry[":resno"], entry[":resorigtbl"], entry[":resorigcol"]))
             depth -= 1
             continue
-        if not token.startswith(":"):
+        if not word.startswith(":"):
             continue
         # The token after a field is its value, even when it looks like another field.
-        value = next(tokens, "")
+        value = next(words, "")
         if depth == 2:
-            section = token
-        elif depth == _ENTRY_DEPTH and section == ":targetList" and token in _WANTED:
-            entry[token] = int(value)
+            section = word
+        elif depth == _ENTRY_DEPTH and section == ":targetList" and word in _WANTED:
+            entry[word] = int(value)
         if value in {"{", "("}:
             depth += 1
             if depth == _ENTRY_DEPTH:

@@ -19,7 +19,7 @@ from selfbase.meta.logic.identifiers import (
     quote_qualified,
     render_type,
 )
-from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior, wanted
 
 GENERATIONS = ("BY DEFAULT", "ALWAYS")
 
@@ -76,9 +76,9 @@ async def update_column(connection: MetaConnection, old: Object, body: Body) -> 
     if "is_nullable" in body:
         statements.append(f"{alter} {'DROP' if body['is_nullable'] else 'SET'} NOT NULL")
     if "type" in body:
-        wanted = render_type(body["type"])
+        new_type = render_type(body["type"])
         # USING makes conversions possible that are not implicit, such as int4 to text.
-        statements.append(f"{alter} SET DATA TYPE {wanted} USING {column}::{wanted}")
+        statements.append(f"{alter} SET DATA TYPE {new_type} USING {column}::{new_type}")
     if body.get("drop_default"):
         statements.append(f"{alter} DROP DEFAULT")
     elif "default_value" in body:
@@ -90,30 +90,30 @@ async def update_column(connection: MetaConnection, old: Object, body: Body) -> 
     await execute_all(connection, statements)
     if "check" in body:
         await _replace_check(connection, table, old, body["check"])
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         renamed = quote_identifier(body["name"])
         await connection.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO {renamed}")
     return str(old["id"])
 
 
 def _plan_identity(alter: str, old: Object, body: Body) -> str:
-    wanted = body.get("is_identity")
+    asked = body.get("is_identity")
     generation = body.get("identity_generation", "BY DEFAULT")
-    if wanted is False:
+    if asked is False:
         return f"{alter} DROP IDENTITY IF EXISTS"
     if old["is_identity"]:
         # Parity: the default counts as asked for, so that any change sets BY DEFAULT again.
         return f"{alter} SET GENERATED {generation}"
-    return f"{alter} ADD GENERATED {generation} AS IDENTITY" if wanted else ""
+    return f"{alter} ADD GENERATED {generation} AS IDENTITY" if asked else ""
 
 
 async def _plan_unique(
     connection: MetaConnection, table: str, old: Object, body: Body
 ) -> list[str]:
-    wanted = body.get("is_unique", old["is_unique"])
-    if wanted and not old["is_unique"]:
+    unique = wanted(body, old, "is_unique")
+    if unique and not old["is_unique"]:
         return [f"ALTER TABLE {table} ADD UNIQUE ({quote_identifier(old['name'])})"]
-    if old["is_unique"] and not wanted:
+    if old["is_unique"] and not unique:
         names = await _list_constraints(connection, old, "u")
         return [f"ALTER TABLE {table} DROP CONSTRAINT {quote_identifier(n)}" for n in names]
     return []

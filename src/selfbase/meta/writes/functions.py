@@ -17,7 +17,7 @@ from selfbase.meta.logic.identifiers import (
     quote_setting,
     quote_setting_value,
 )
-from selfbase.meta.writes.kinds import Key, Writes, render_behavior
+from selfbase.meta.writes.kinds import Key, Writes, render_behavior, wanted
 
 BEHAVIORS = ("IMMUTABLE", "STABLE", "VOLATILE")
 
@@ -64,13 +64,13 @@ async def update_function(connection: MetaConnection, old: Object, body: Body) -
             _render_create("CREATE OR REPLACE", old["schema"], old["argument_types"], renewed)
         )
         await _check_same_function(connection, old)
-    name = body.get("name", old["name"])
+    name = wanted(body, old, "name")
     if name != old["name"]:
         await connection.execute(
             f"ALTER FUNCTION {quote_qualified(old['schema'], old['name'])}({arguments})"
             f" RENAME TO {quote_identifier(name)}"
         )
-    if body.get("schema", old["schema"]) != old["schema"]:
+    if wanted(body, old, "schema") != old["schema"]:
         await connection.execute(
             f"ALTER FUNCTION {quote_qualified(old['schema'], name)}({arguments})"
             f" SET SCHEMA {quote_identifier(body['schema'])}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from selfbase.meta.bodies import Body, Field
 from selfbase.meta.catalog import Kind, Object
@@ -26,6 +27,11 @@ class Writes:
     create: Callable[[MetaConnection, Body], Awaitable[Key]]
     update: Callable[[MetaConnection, Object, Body], Awaitable[Key]]
     drop: Callable[[Object, bool], str]
+
+
+def wanted(body: Body, old: Object, name: str) -> Any:
+    """What the object's member shall be: what the body says, else what it was."""
+    return body[name] if name in body else old[name]
 
 
 def render_behavior(cascade: bool) -> str:

@@ -10,7 +10,7 @@ from selfbase.meta.logic.identifiers import (
     quote_identifier,
     quote_qualified,
 )
-from selfbase.meta.writes.kinds import Key, Writes, execute_all
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, wanted
 
 ACTIONS = ("PERMISSIVE", "RESTRICTIVE")
 COMMANDS = ("ALL", "SELECT", "INSERT", "UPDATE", "DELETE")
@@ -56,7 +56,7 @@ async def update_policy(connection: MetaConnection, old: Object, body: Body) -> 
         statements.append(f"{alter} WITH CHECK ({body['check']})")
     if "roles" in body:
         statements.append(f"{alter} TO {_render_roles(body['roles'])}")
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         statements.append(f"{alter} RENAME TO {quote_identifier(body['name'])}")
     await execute_all(connection, statements)
     return int(old["id"])

@@ -6,7 +6,7 @@ from selfbase.meta.bodies import Body, Field
 from selfbase.meta.catalog import PUBLICATIONS, Object
 from selfbase.meta.connection import MetaConnection
 from selfbase.meta.logic.identifiers import quote_identifier, quote_qualified, quote_relation
-from selfbase.meta.writes.kinds import Key, Writes, execute_all
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, wanted
 
 OPERATIONS = ("insert", "update", "delete", "truncate")
 
@@ -20,8 +20,8 @@ async def create_publication(connection: MetaConnection, body: Body) -> Key:
     return await _find_publication(connection, body["name"])
 
 
-def _render_operations(wanted: dict[str, bool]) -> str:
-    return f"publish = '{', '.join(op for op in OPERATIONS if wanted[op])}'"
+def _render_operations(published: dict[str, bool]) -> str:
+    return f"publish = '{', '.join(op for op in OPERATIONS if published[op])}'"
 
 
 def _render_tables(tables: list[str] | None) -> str:
@@ -33,12 +33,12 @@ def _render_tables(tables: list[str] | None) -> str:
 async def update_publication(connection: MetaConnection, old: Object, body: Body) -> Key:
     publication = quote_identifier(old["name"])
     statements = _plan_tables(publication, old, body["tables"]) if "tables" in body else []
-    operations = {op: body.get(f"publish_{op}", old[f"publish_{op}"]) for op in OPERATIONS}
+    operations = {op: wanted(body, old, f"publish_{op}") for op in OPERATIONS}
     statements.append(f"ALTER PUBLICATION {publication} SET ({_render_operations(operations)})")
     # A publication that was made anew belongs to us: it gets its old owner back.
-    owner = quote_identifier(body.get("owner", old["owner"]))
+    owner = quote_identifier(wanted(body, old, "owner"))
     statements.append(f"ALTER PUBLICATION {publication} OWNER TO {owner}")
-    name = body.get("name", old["name"])
+    name = wanted(body, old, "name")
     if name != old["name"]:
         statements.append(f"ALTER PUBLICATION {publication} RENAME TO {quote_identifier(name)}")
     await execute_all(connection, statements)

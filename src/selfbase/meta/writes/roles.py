@@ -15,7 +15,7 @@ from selfbase.meta.logic.identifiers import (
     quote_setting,
     quote_setting_value,
 )
-from selfbase.meta.writes.kinds import Key, Writes, execute_all
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, wanted
 
 # Member of the body → keyword, and what an absent one means for a new role.
 _FLAGS = {
@@ -72,7 +72,7 @@ async def update_role(connection: MetaConnection, old: Object, body: Body) -> Ke
     if options:
         statements.append(f"ALTER ROLE {role} WITH {options}")
     statements += [_plan_setting(role, change) for change in body.get("config", [])]
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         statements.append(f"ALTER ROLE {role} RENAME TO {quote_identifier(body['name'])}")
     await execute_all(connection, statements)
     return int(old["id"])

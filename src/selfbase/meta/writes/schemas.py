@@ -6,7 +6,7 @@ from selfbase.meta.bodies import Body, Field
 from selfbase.meta.catalog import SCHEMAS, Object
 from selfbase.meta.connection import MetaConnection
 from selfbase.meta.logic.identifiers import quote_identifier
-from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior, wanted
 
 
 async def create_schema(connection: MetaConnection, body: Body) -> Key:
@@ -25,7 +25,7 @@ async def update_schema(connection: MetaConnection, old: Object, body: Body) -> 
     statements = []
     if "owner" in body:
         statements.append(f"{alter} OWNER TO {quote_identifier(body['owner'])}")
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         statements.append(f"{alter} RENAME TO {quote_identifier(body['name'])}")
     await execute_all(connection, statements)
     return int(old["id"])

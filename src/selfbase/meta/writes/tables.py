@@ -7,7 +7,7 @@ from selfbase.meta.catalog import TABLES, Object
 from selfbase.meta.connection import MetaConnection
 from selfbase.meta.errors import BadRequest
 from selfbase.meta.logic.identifiers import quote_identifier, quote_literal, quote_qualified
-from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, render_behavior, wanted
 
 REPLICA_IDENTITIES = ("DEFAULT", "INDEX", "FULL", "NOTHING")
 
@@ -34,10 +34,10 @@ async def update_table(connection: MetaConnection, old: Object, body: Body) -> K
         table = quote_qualified(old["schema"], old["name"])
         statements.append(f"COMMENT ON TABLE {table} IS {quote_literal(body['comment'])}")
     # The new schema and the new name come last, because everything before uses the old ones.
-    schema = body.get("schema", old["schema"])
+    schema = wanted(body, old, "schema")
     if schema != old["schema"]:
         statements.append(f"{alter} SET SCHEMA {quote_identifier(schema)}")
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         moved = quote_qualified(schema, old["name"])
         statements.append(f"ALTER TABLE {moved} RENAME TO {quote_identifier(body['name'])}")
     await execute_all(connection, statements)

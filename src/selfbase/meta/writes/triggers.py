@@ -14,7 +14,7 @@ from selfbase.meta.logic.identifiers import (
     quote_literal,
     quote_qualified,
 )
-from selfbase.meta.writes.kinds import Key, Writes, execute_all
+from selfbase.meta.writes.kinds import Key, Writes, execute_all, wanted
 
 ACTIVATIONS = ("BEFORE", "AFTER", "INSTEAD OF")
 ORIENTATIONS = ("ROW", "STATEMENT")
@@ -76,7 +76,7 @@ async def update_trigger(connection: MetaConnection, old: Object, body: Body) ->
     if mode is not None:
         verb = {"ORIGIN": "ENABLE", "DISABLED": "DISABLE"}.get(mode, f"ENABLE {mode}")
         statements.append(f"ALTER TABLE {table} {verb} TRIGGER {trigger}")
-    if body.get("name", old["name"]) != old["name"]:
+    if wanted(body, old, "name") != old["name"]:
         renamed = quote_identifier(body["name"])
         statements.append(f"ALTER TRIGGER {trigger} ON {table} RENAME TO {renamed}")
     await execute_all(connection, statements)
