@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex
+from selfbase.meta.logic.type_names import exported_name, name_all, pascal_case, quote_code
 
 _GO_TYPES = {
     "bool": "bool",
@@ -49,7 +49,7 @@ def render_go(found: Introspection) -> str:
     def structs(relations: list[Object], operations: Iterable[str]) -> str:
         return "\n\n".join(
             _render_struct(
-                _go_name(item["schema"]) + _go_name(item["name"]) + operation,
+                exported_name(pascal_case(item["schema"]) + pascal_case(item["name"])) + operation,
                 [
                     (c["name"], _go_type(c["format"], _is_nullable(c, operation), types))
                     for c in columns.get(item["id"], [])
@@ -97,24 +97,30 @@ def _render_composite(item: Object, types: TypeIndex) -> str:
         written = known["format"] if known is not None else ""
         # Parity: attributes are looked up by their SQL spelling and without other types.
         fields.append((attribute["name"], _go_type(written, False, TypeIndex([]))))
-    return _render_struct(_go_name(item["schema"]) + _go_name(item["name"]), fields)
+    return _render_struct(
+        exported_name(pascal_case(item["schema"]) + pascal_case(item["name"])), fields
+    )
 
 
 def _render_struct(name: str, fields: list[tuple[str, str]]) -> str:
     """Fields aligned in columns, as gofmt does."""
-    rows = [(_go_name(column), go_type, column) for column, go_type in fields]
+    names = name_all((column for column, _ in fields), exported_name)
+    rows = [
+        (field, go_type, column) for field, (column, go_type) in zip(names, fields, strict=True)
+    ]
     name_width = max((len(row[0]) for row in rows), default=0)
     type_width = max((len(row[1]) for row in rows), default=0)
     lines = [
-        f'  {field:<{name_width}} {go_type:<{type_width}} `json:"{column}"`'
+        f"  {field:<{name_width}} {go_type:<{type_width}} {_render_tag(column)}"
         for field, go_type, column in rows
     ]
     return "\n".join([f"type {name} struct {{", *(lines or [""]), "}"])
 
 
-def _go_name(name: str) -> str:
-    """`victory-road` becomes `VictoryRoad`."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^a-zA-Z0-9]", name))
+def _render_tag(column: str) -> str:
+    """The field's tag; a column with a back tick in its name needs the other kind of literal."""
+    tag = f"json:{quote_code(column)}"
+    return quote_code(tag) if "`" in tag else f"`{tag}`"
 
 
 def _go_type(name: str, nullable: bool, types: TypeIndex) -> str:

@@ -5,9 +5,14 @@ Source: reference/meta.md section 7.
 
 from __future__ import annotations
 
-import re
-
 from selfbase.meta.logic.introspected import Introspection, Object
+from selfbase.meta.logic.type_names import (
+    exported_name,
+    name_all,
+    pascal_case,
+    python_attribute,
+    quote_code,
+)
 from selfbase.meta.logic.types_go import sort_by_id
 
 _HEAD = """\
@@ -81,7 +86,7 @@ class _Generator:
         self._columns = found.columns_by_relation()
 
     def render_enum(self, item: Object) -> str:
-        values = ", ".join(f'"{value}"' for value in item["enums"])
+        values = ", ".join(quote_code(value) for value in item["enums"])
         return f"{_class_name(item)}: TypeAlias = Literal[{values}]"
 
     def render_table(self, table: Object) -> list[str]:
@@ -108,11 +113,13 @@ class _Generator:
 
     def _render_dict(self, table: Object, operation: str, *, every_optional: bool) -> str:
         lines = []
-        for column in self._columns.get(table["id"], []):
+        columns = self._columns.get(table["id"], [])
+        names = name_all((column["name"] for column in columns), python_attribute)
+        for name, column in zip(names, columns, strict=True):
             written = self._type(column["format"])
             if column["is_nullable"]:
                 written = f"Optional[{written}]"
-            annotated = f'Annotated[{written}, Field(alias="{column["name"]}")]'
+            annotated = f"Annotated[{written}, Field(alias={quote_code(column['name'])})]"
             may_be_absent = (
                 every_optional
                 or column["is_nullable"]
@@ -121,7 +128,7 @@ class _Generator:
             )
             if may_be_absent:
                 annotated = f"NotRequired[{annotated}]"
-            lines.append(f"    {_attribute_name(column['name'])}: {annotated}")
+            lines.append(f"    {name}: {annotated}")
         head = f"class {_class_name(table)}{operation}(TypedDict):"
         return "\n".join([head, *(lines or ["    pass"])])
 
@@ -136,20 +143,14 @@ class _Generator:
 
 
 def _render_model(name: str, fields: list[tuple[str, str, bool]]) -> str:
+    names = name_all((column for column, _, _ in fields), python_attribute)
     lines = [
-        f"    {_attribute_name(column)}: {f'Optional[{written}]' if nullable else written}"
-        f' = Field(alias="{column}")'
-        for column, written, nullable in fields
+        f"    {attribute}: {f'Optional[{written}]' if nullable else written}"
+        f" = Field(alias={quote_code(column)})"
+        for attribute, (column, written, nullable) in zip(names, fields, strict=True)
     ]
     return "\n".join([f"class {name}(BaseModel):", *(lines or ["    pass"])])
 
 
 def _class_name(item: Object) -> str:
-    words = [
-        word for part in (item["schema"], item["name"]) for word in re.split(r"[^a-zA-Z0-9]", part)
-    ]
-    return "".join(word[:1].upper() + word[1:] for word in words)
-
-
-def _attribute_name(name: str) -> str:
-    return "_".join(word.lower() for word in re.split(r"[^a-zA-Z0-9]+", name))
+    return exported_name(pascal_case(item["schema"]) + pascal_case(item["name"]))

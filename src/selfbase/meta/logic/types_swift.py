@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex, sort_by_name
+from selfbase.meta.logic.type_names import name_all, pascal_case, quote_code
 
 _SWIFT_TYPES = {
     "bool": "Bool",
@@ -66,7 +67,8 @@ class _Generator:
         found = self._found
         lines = [f"{self._access} enum {_type_name(schema)}Schema {{"]
         for item in here([t for t in found.types if t["enums"]]):
-            cases = [(_property_name(value), value) for value in item["enums"]]
+            names = name_all(item["enums"], _property_name)
+            cases = list(zip(names, item["enums"], strict=True))
             protocols = ("String", *_CODABLE)
             lines += self._render_enum(_type_name(item["name"]), protocols, cases, 1)
         for table in here(found.tables, found.foreign_tables):
@@ -79,14 +81,16 @@ class _Generator:
         return [*lines, "}"]
 
     def _render_relation(self, relation: Object, operation: str) -> list[str]:
+        columns = self._columns.get(relation["id"], [])
+        names = name_all((column["name"] for column in columns), _property_name)
         attributes = [
             _Attribute(
-                _property_name(column["name"]),
+                name,
                 self._type(column["format"], _is_nullable(column, operation)),
                 column["name"],
                 column["is_identity"],
             )
-            for column in self._columns.get(relation["id"], [])
+            for name, column in zip(names, columns, strict=True)
         ]
         return self._render_struct(f"{_type_name(relation['name'])}{operation}", attributes)
 
@@ -118,7 +122,7 @@ class _Generator:
         space = "  " * level
         return [
             f"{space}{self._access} enum {name}: {', '.join(protocols)} {{",
-            *(f'{space}  case {case} = "{value}"' for case, value in cases),
+            *(f"{space}  case {case} = {quote_code(value)}" for case, value in cases),
             f"{space}}}",
         ]
 
@@ -146,12 +150,14 @@ def _is_nullable(column: Object, operation: str) -> bool:
 def _type_name(name: str) -> str:
     """`victory-road` becomes `VictoryRoad`; an underscore in front stays."""
     prefix = "_" if name.startswith("_") else ""
-    words = re.split(r"[^a-zA-Z0-9]+", name.removeprefix("_") if prefix else name)
-    return prefix + "".join(word[:1].upper() + word[1:] for word in words)
+    text = pascal_case(name.removeprefix("_"))
+    return prefix + text if text[:1].isalpha() or prefix else f"_{text}"
 
 
 def _property_name(name: str) -> str:
     """`victory-road` becomes `victoryRoad`; words of the language are put in back ticks."""
     words = [word.lower() for word in re.split(r"[^a-zA-Z0-9]", name)]
     joined = words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
+    if not joined[:1].isalpha():
+        return f"_{joined}"
     return f"`{joined}`" if joined in _KEYWORDS else joined

@@ -6,6 +6,7 @@ Prettier 3, TypeScript, no semicolons.  Source: reference/meta.md section 6.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,9 @@ NEVER = Plain("never")
 NULL = Plain("null")
 
 _IDENTIFIER = re.compile(r"^[$_a-zA-Z][$_a-zA-Z0-9]*$")
+# Unicode categories of ECMAScript 5 identifiers: letters first, then marks, digits, connectors.
+_FIRST = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nl"})
+_LATER = _FIRST | {"Mn", "Mc", "Nd", "Pc"}
 
 
 def quote_string(text: str) -> str:
@@ -91,7 +95,18 @@ def quote_string(text: str) -> str:
 
 
 def quote_key(name: str) -> str:
-    return name if _IDENTIFIER.match(name) else quote_string(name)
+    """A property's name, quoted when it is no identifier."""
+    return name if _is_identifier(name) else quote_string(name)
+
+
+def _is_identifier(name: str) -> bool:
+    if name.isascii():
+        return _IDENTIFIER.match(name) is not None
+    # Prettier knows the identifiers of ECMAScript 5, which had none beyond the basic plane.
+    return max(name) <= "\uffff" and all(
+        character in "$_" or unicodedata.category(character) in (_LATER if place else _FIRST)
+        for place, character in enumerate(name)
+    )
 
 
 def array_of(element: TsType) -> TsType:
