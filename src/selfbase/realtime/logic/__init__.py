@@ -1,0 +1,1 @@
+"""Decisions of Realtime: frames, channels, presence, filters, decoding.  Values in, values out."""
