@@ -142,7 +142,10 @@ class StandaloneSettings:
         env=("API_JWT_SECRET", "JWT_SECRET"), secret=True, help="Verifies the tokens of clients."
     )
     jwks: Secret = setting(
-        Secret(""), env=("API_JWT_JWKS", "JWT_JWKS"), secret=True, help="Further keys, as a JWK set."
+        Secret(""),
+        env=("API_JWT_JWKS", "JWT_JWKS"),
+        secret=True,
+        help="Further keys, as a JWK set.",
     )
     ref: str = setting("realtime-dev", env="SELF_HOST_TENANT_NAME", help="Name of the tenant.")
     data_dir: Path = setting(Path(), help="Where files would go; Realtime keeps none.")

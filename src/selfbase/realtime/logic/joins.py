@@ -29,7 +29,7 @@ class Replay:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Binding:
     """One wish for database changes.  `asked` is what the client sent, echoed with the id;
     `table` may be `*`; `problem` says why it can never become active."""
@@ -154,9 +154,7 @@ def parse_binding(asked: dict[str, Any]) -> Binding:
         problem = "Column selection is not supported for wildcard subscriptions"
     identity = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     number = int.from_bytes(sha256(identity).digest()[:4], "big") >> 5
-    return Binding(
-        number, asked, event, schema or "public", table or "*", filters, select, problem
-    )
+    return Binding(number, asked, event, schema or "public", table or "*", filters, select, problem)
 
 
 def _parse_select(value: Any) -> tuple[tuple[str, ...] | None, str | None]:

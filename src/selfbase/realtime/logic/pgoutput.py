@@ -41,11 +41,15 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
+    """`edition` counts the descriptions of a table: the log repeats one after every change to the
+    table, its rights or its policies."""
+
     oid: int
     schema: str
     table: str
     identity: str
     columns: tuple[Attribute, ...]
+    edition: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pglast
 from pglast import ast
-from pglast.enums import A_Expr_Kind, BoolExprType, NullTestType, SubLinkType, SQLValueFunctionOp
+from pglast.enums import A_Expr_Kind, BoolExprType, NullTestType, SQLValueFunctionOp, SubLinkType
 from pglast.stream import RawStream
 
 from selfbase.realtime.logic.pgoutput import Unchanged, Value
@@ -32,7 +32,7 @@ _CALLER_FUNCTIONS = frozenset(
 _CHANGING_CLAIMS = ("'exp'", "'iat'", "'jti'", "'nbf'")
 _CALLER_OPERATORS = frozenset({"->", "->>", "#>", "#>>"})
 _PLAIN_TYPES = frozenset(
-    "text varchar uuid json jsonb bool boolean int2 int4 int8 integer bigint smallint".split()
+    ["text", "varchar", "uuid", "json", "jsonb", "bool", "boolean", "int2", "int4", "int8", "integer", "bigint", "smallint"]
 )
 # Which types of a compared value fit which column: their text forms are equal when they are.
 _FAMILIES = (

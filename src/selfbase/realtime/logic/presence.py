@@ -58,11 +58,13 @@ class OutOfStep(Exception):
 
 
 class PresenceState:
-    """The presences of one room."""
+    """The presences of one room.  `version` starts higher each time a worker makes the room anew."""
 
-    def __init__(self, owner: str) -> None:
+    __slots__ = ("_own", "_owners")
+
+    def __init__(self, owner: str, version: int = 0) -> None:
         self._own = owner
-        self._owners: dict[str, _Owner] = {owner: _Owner()}
+        self._owners: dict[str, _Owner] = {owner: _Owner(version)}
 
     @property
     def own_version(self) -> int:

@@ -1,0 +1,274 @@
+"""The changes of one project on this worker: read once for all workers, dispatched to our clients.
+
+What channels see of all that: subscribe, wait until changes are being read, unsubscribe.
+Source: reference/realtime.md sections 10 to 12.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from selfbase.database.database import Database
+from selfbase.database.failures import DatabaseFailure
+from selfbase.identity.caller import Caller
+from selfbase.kit.clock import Clock
+from selfbase.kit.events import Events
+from selfbase.realtime.events import TaskFailed
+from selfbase.realtime.logic.changes import Change
+from selfbase.realtime.logic.frames import Broadcast
+from selfbase.realtime.logic.joins import Binding
+from selfbase.realtime.logic.pgoutput import Relation
+from selfbase.realtime.meters import Meters
+from selfbase.realtime.replication.matching import Matcher
+from selfbase.realtime.replication.messages import is_messages, read_message
+from selfbase.realtime.replication.parcels import Unpacker, pack_chunk
+from selfbase.realtime.replication.reader import Listener, Reader
+from selfbase.realtime.replication.stream import Chunk, Stream
+from selfbase.realtime.replication.subscribing import EXTENSION, Subscriber
+from selfbase.realtime.replication.subscriptions import Registry, Subscription, Tell
+from selfbase.realtime.settings import RealtimeSettings
+
+BUS_TOPIC = "changes"
+# How long dispatching waits for a database that is away before it gives changes up.
+OUTAGE_S_MAX = 120.0
+PARCELS_MAX = 256
+WARN_INTERVAL_S = 60.0
+FACTS_AGE_S_MAX = 60.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What the feed needs of the rest.  `send` delivers a message from SQL to a room (private,
+    subtopic); `publish` hands a chunk to other workers; `list_workers` names those alive."""
+
+    send: Callable[[bool, str, Broadcast], None]
+    publish: Callable[[bytes], None]
+    is_wanted: Callable[[], bool]
+    list_workers: Callable[[], list[str]]
+    is_shared: bool
+    worker: str
+
+
+class Feed:
+    """One worker's end of the stream of changes."""
+
+    def __init__(
+        self,
+        settings: RealtimeSettings,
+        database: Database,
+        links: Links,
+        *,
+        clock: Clock,
+        events: Events,
+        meters: Meters,
+    ) -> None:
+        self._settings = settings
+        self._links = links
+        self._clock = clock
+        self._events = events
+        self._meters = meters
+        self._registry = Registry()
+        self._matcher = Matcher(
+            database, self._registry, record_bytes_max=settings.change_bytes_max
+        )
+        self._subscriber = Subscriber(settings, database, self._registry, events)
+        listener = Listener(
+            self._wants, links.is_wanted, self._take, self._on_started, self._on_loss
+        )
+        self.reader = Reader(
+            settings, database, listener, clock=clock, events=events, meters=meters
+        )
+        self._parcels: asyncio.Queue[tuple[Chunk, Stream | None]] = asyncio.Queue(PARCELS_MAX)
+        self._unpacker = Unpacker()
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._last_commit = 0
+        self._warned_s = self._asked_s = float("-inf")
+        self._closed = False
+
+    # What channels use
+
+    def touch(self) -> None:
+        """A client is here: changes are wanted."""
+        if not self._closed:
+            if self._dispatcher is None:
+                loop = asyncio.get_running_loop()
+                self._dispatcher = loop.create_task(self._dispatch(), name="dispatch changes")
+            self.reader.start()
+
+    async def wait_ready(self, timeout_s: float) -> bool:
+        """Whether changes are being read, after waiting for that a moment."""
+        self.touch()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.reader.ready.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def make_subscription(
+        self,
+        bindings: tuple[Binding, ...],
+        caller: Caller,
+        *,
+        topic: str,
+        version: int,
+        write: Callable[[bytes], None],
+        tell: Tell,
+    ) -> Subscription:
+        """A subscription that is not active yet."""
+        # The first half names this worker, so that rows of a lost one can be told apart.
+        id_ = UUID(hex=self._links.worker[:16] + secrets.token_hex(8))
+        return Subscription(id_, bindings, caller, topic, version, write, tell)
+
+    async def subscribe(self, subscription: Subscription) -> None:
+        """Checks the bindings and makes those active that can be."""
+        self.touch()
+        await self._subscriber.activate(subscription)
+        self._count()
+
+    def announce(self, subscription: Subscription) -> None:
+        """The channel has joined: releases what was held and tells how its bindings stand."""
+        subscription.release()
+        self._subscriber.follow_up(subscription, self.reader.ready)
+
+    async def change_caller(self, subscription: Subscription, caller: Caller) -> None:
+        """The channel has a new token: from now on changes are judged for that caller."""
+        await self._subscriber.change_caller(subscription, caller)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriber.end(subscription)
+        self._count()
+
+    def _count(self) -> None:
+        self._meters.subscriptions.set(self._registry.binding_count)
+        self._meters.clients.set(len(self._subscriber.subscriptions))
+
+    async def close(self) -> None:
+        self._closed = True
+        await self.reader.close()
+        if self._dispatcher is not None:
+            self._dispatcher.cancel()
+            await asyncio.gather(self._dispatcher, return_exceptions=True)
+        await self._subscriber.close()
+
+    # What comes in
+
+    def _wants(self, relation: Relation) -> bool:
+        # In the stream's thread.  Other workers may want what we do not.
+        if self._links.is_shared or is_messages(relation):
+            return True
+        return self._registry.wants(relation.schema, relation.table)
+
+    def _on_started(self) -> None:
+        self._matcher.forget()
+        loop = asyncio.get_running_loop()
+        workers = self._links.list_workers()
+        loop.create_task(self._subscriber.sweep(workers), name="sweep subscriptions")
+
+    def _on_loss(self, reason: str) -> None:
+        message = f"Changes may have been lost: {reason}"
+        for subscription in list(self._subscriber.subscriptions):
+            subscription.tell(EXTENSION, "error", message)
+
+    def _take(self, chunk: Chunk, stream: Stream) -> None:
+        if self._links.is_shared:
+            self._links.publish(pack_chunk(chunk))
+        # Never full: the stream itself stops reading while chunks wait.
+        self._parcels.put_nowait((chunk, stream))
+
+    def receive(self, data: bytes) -> None:
+        """A chunk that the leading worker has read."""
+        self.touch()
+        chunk = self._unpacker.unpack(data)
+        if self._parcels.full():
+            self._on_loss("this worker is overloaded")
+            return
+        self._parcels.put_nowait((chunk, None))
+
+    # What goes out
+
+    async def _dispatch(self) -> None:
+        while True:
+            chunk, stream = await self._parcels.get()
+            try:
+                await self._dispatch_chunk(chunk, leading=stream is not None)
+            except Exception as error:  # one bad batch must not end all later ones
+                where = f"{type(error).__name__}: {error}"
+                self._events.emit(TaskFailed("dispatch changes", where[:500]))
+                self._on_loss("a batch of changes could not be dispatched")
+            finally:
+                if stream is not None:
+                    stream.handled(chunk)
+
+    async def _dispatch_chunk(self, chunk: Chunk, *, leading: bool) -> None:
+        self._meters.changes_skipped.inc(chunk.skipped)
+        now_s = self._clock.monotonic_s()
+        if now_s - self._asked_s > FACTS_AGE_S_MAX:
+            # Rights that come with roles change without the log telling.
+            self._asked_s = now_s
+            self._matcher.forget()
+        changes: list[Change] = []
+        for relation, row, begin in chunk.changes:
+            if begin.final_lsn <= self._last_commit:
+                continue  # read a second time after a reconnect
+            self._meters.changes.inc()
+            if is_messages(relation):
+                # Order between messages and changes holds: what came before goes out first.
+                await self._deliver(changes)
+                changes = []
+                message = read_message(relation, row) if leading else None
+                if message is not None:
+                    latency_ms = time.time() * 1000 - begin.committed_us / 1000
+                    self._meters.database_latency_ms.observe(max(0.0, latency_ms))
+                    self._links.send(*message)
+            elif self._registry.wants(relation.schema, relation.table):
+                table = await self._outlast(self._matcher.catalog.get_table, relation)
+                changes.append(
+                    Change(
+                        *(table, row.kind, row.new, row.old, row.old_is_full),
+                        begin.committed_us,
+                    )
+                )
+        await self._deliver(changes)
+        self._last_commit = max(self._last_commit, chunk.commit_lsn)
+
+    async def _deliver(self, changes: list[Change]) -> None:
+        if not changes:
+            return
+        limit = self._settings.messages_per_second_max
+        if 0 < limit < self._meters.message_rate():
+            self._warn_rate()
+            return
+        # Nothing is written before everything is decided, so trying again is safe.
+        count = await self._outlast(self._matcher.deliver, changes)
+        self._meters.db_events.inc(count)
+        self._meters.count_messages(count)
+
+    def _warn_rate(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._warned_s >= WARN_INTERVAL_S:
+            self._warned_s = now_s
+            for subscription in list(self._subscriber.subscriptions):
+                subscription.tell(
+                    EXTENSION, "error", "Too many messages per second: changes are skipped"
+                )
+
+    async def _outlast(self, ask: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Asks the database again while it is away.  Raises DatabaseFailure at last."""
+        began_s = self._clock.monotonic_s()
+        while True:
+            try:
+                return await ask(*args)
+            except DatabaseFailure as failure:
+                away = failure.status in (503, 504)
+                if not away or self._clock.monotonic_s() - began_s > OUTAGE_S_MAX:
+                    raise
+                await asyncio.sleep(0.5)

@@ -1,0 +1,281 @@
+"""From a batch of changes to the frames of those who want them and may see them.
+
+For each change: the groups of subscribers whose table, kind and filters fit; the rights of their
+role; then row level security, once for each caller and batch.  Frames are written in the order of
+the changes and encoded once for all who get the same bytes.
+Source: reference/realtime.md sections 11 and 12.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from selfbase.database.batch import Batch, Statement
+from selfbase.database.database import Database
+from selfbase.http.values import encode_frame
+from selfbase.realtime.authorization import LOGIN
+from selfbase.realtime.logic.changes import (
+    Change,
+    find_problem,
+    render_change,
+    render_payload,
+    render_problem,
+)
+from selfbase.realtime.logic.filters import Filter
+from selfbase.realtime.logic.frames import render_message
+from selfbase.realtime.logic.pgoutput import Value
+from selfbase.realtime.logic.policies import NotSent, Plan
+from selfbase.realtime.replication.catalog import Catalog, Rights
+from selfbase.realtime.replication.subscriptions import (
+    CallerKey,
+    Group,
+    Place,
+    Registry,
+    Subscription,
+)
+from selfbase.realtime.replication.visibility import Constants, Visibility
+
+# in: JSON array of {op, type, value, wanted, negate}; out: JSON array of booleans; locks: none.
+_JUDGE_FILTERS = b"""
+select json_agg(coalesce(realtime.check_equality_op(
+  (f ->> 'op')::realtime.equality_op, (f ->> 'type')::oid::regtype, f ->> 'value', f ->> 'wanted',
+  (f ->> 'negate')::boolean), false) order by place)
+from json_array_elements($1::json) with ordinality as w (f, place)
+"""
+
+
+@dataclass(slots=True)
+class Match:
+    """One change and one group that wants it.  `places` are those who may see it, None while
+    that is open; `problem` stands in for the values."""
+
+    number: int
+    change: Change
+    group: Group
+    rights: Rights
+    problem: str | None = None
+    places: Iterable[Place] | None = None
+    unsure: list[Place] = field(default_factory=list)
+    questions: list[tuple[Filter, int, str]] = field(default_factory=list)
+
+
+class Matcher:
+    """Matches batches of changes with the subscriptions of this worker."""
+
+    def __init__(self, database: Database, registry: Registry, *, record_bytes_max: int) -> None:
+        self.catalog = Catalog(database)
+        self.visibility = Visibility(database)
+        self._database = database
+        self._registry = registry
+        self._record_bytes_max = record_bytes_max
+
+    def forget(self) -> None:
+        """Everything known of tables, rights and callers is asked for anew."""
+        self.catalog.forget()
+        self.visibility.forget()
+
+    async def deliver(self, changes: Sequence[Change]) -> int:
+        """Writes what each subscriber gets; the number of frames.  Raises DatabaseFailure."""
+        matches = await self._find_matches(changes)
+        if not matches:
+            return 0
+        await self._judge_filters(matches)
+        matches = [match for match in matches if not match.questions]
+        for match in matches:
+            await self._judge_here(match)
+        await self._judge_there(matches)
+        unrendered = {item for match in matches for item in match.change.find_unrendered()}
+        if unrendered:
+            await self.catalog.render_values(list(unrendered))
+        return self._write(matches)
+
+    async def _find_matches(self, changes: Sequence[Change]) -> list[Match]:
+        matches: list[Match] = []
+        for number, change in enumerate(changes):
+            row: Mapping[str, Value] | None = None
+            for group in self._registry.find_groups(change):
+                rights = await self.catalog.get_rights(change.table, group.role)
+                match = Match(number, change, group, rights)
+                if group.filters:
+                    row = change.judged_row() if row is None else row
+                    if not self._passes(match, row):
+                        continue
+                match.problem = find_problem(change, rights.selectable)
+                matches.append(match)
+        return matches
+
+    def _passes(self, match: Match, row: Mapping[str, Value]) -> bool:
+        """Judges the filters it can; the others become questions of the match."""
+        types = {column.name: column.type.oid for column in match.change.table.columns}
+        for part, test in match.group.tests(match.change.table):
+            # A filter on a column the role may not read would tell its value by matching.
+            if part.column not in match.rights.selectable or part.column not in row:
+                return False
+            value = row[part.column]
+            if value is not None and not isinstance(value, str):
+                return False
+            if test is not None:
+                if not test(value):
+                    return False
+            elif value is None:
+                return part.op == "isdistinct" and not part.negate
+            else:
+                match.questions.append((part, types[part.column], value))
+        return True
+
+    async def _judge_filters(self, matches: Sequence[Match]) -> None:
+        """Asks PostgreSQL about the filters left open; a match with a no keeps its questions."""
+        open_ = [match for match in matches if match.questions]
+        asked = [
+            {
+                "op": part.op,
+                "type": str(type_oid),
+                "value": value,
+                "wanted": part.value,
+                "negate": part.negate,
+            }
+            for match in open_
+            for part, type_oid, value in match.questions
+        ]
+        if not asked:
+            return
+        batch = Batch(
+            plan_key="realtime",
+            settings=((b"search_path", b""), (b"statement_timeout", b"10000")),
+            statements=(Statement(_JUDGE_FILTERS, (orjson.dumps(asked),)),),
+            read_only=True,
+        )
+        result = (await self._database.run(batch, login=LOGIN))[0]
+        answers = iter(orjson.loads(result.rows[0][0] or b"[]"))
+        for match in open_:
+            if all([next(answers) for _ in match.questions]):
+                match.questions.clear()
+
+    async def _judge_here(self, match: Match) -> None:
+        """Decides who sees the change without asking, as far as that is possible."""
+        group, rights, change = match.group, match.rights, match.change
+        everyone = group.places.values()
+        if match.problem or not rights.is_limited or change.kind == "DELETE":
+            match.places = everyone
+        elif rights.plan is None:
+            match.places, match.unsure = [], list(everyone)
+        else:
+            constants = await self.visibility.find_constants(rights.plan, everyone)
+            match.places, match.unsure = _judge(rights.plan, change, group, constants)
+
+    async def _judge_there(self, matches: Sequence[Match]) -> None:
+        """Asks PostgreSQL as each caller about all rows of the batch that are still open."""
+        tables: dict[int, dict[int, Change]] = {}
+        callers: dict[int, dict[CallerKey, Place]] = {}
+        for match in matches:
+            if match.unsure:
+                oid = match.change.table.oid
+                tables.setdefault(oid, {})[match.number] = match.change
+                callers.setdefault(oid, {}).update((place.key, place) for place in match.unsure)
+        for oid, changes in tables.items():
+            places = list(callers[oid].values())
+            table = next(iter(changes.values())).table
+            found = await self.visibility.find_visible(
+                table, changes, [place.caller for place in places]
+            )
+            visible = {place.key: seen for place, seen in zip(places, found, strict=True)}
+            for match in matches:
+                if match.unsure and match.change.table.oid == oid:
+                    seen = [p for p in match.unsure if match.number in visible[p.key]]
+                    match.places = [*(match.places or ()), *seen]
+
+    def _write(self, matches: Sequence[Match]) -> int:
+        count, start = 0, 0
+        while start < len(matches):
+            end = start
+            while end < len(matches) and matches[end].number == matches[start].number:
+                end += 1
+            count += self._write_change(matches[start:end])
+            start = end
+        return count
+
+    def _write_change(self, matches: Sequence[Match]) -> int:
+        """One frame for each subscription and each set of columns, naming all its bindings."""
+        change = matches[0].change
+        wanted: dict[tuple[Subscription, bytes], list[int]] = {}
+        rendered: dict[tuple[frozenset[str], str | None], bytes] = {}
+        for match in matches:
+            data = self._render(change, match, rendered)
+            for place in match.places or ():
+                for subscription, binding_id in place.seats:
+                    wanted.setdefault((subscription, data), []).append(binding_id)
+        frames: dict[tuple[str, int, tuple[int, ...], bytes], bytes] = {}
+        for (subscription, data), ids in wanted.items():
+            key = (subscription.topic, subscription.version, tuple(ids), data)
+            frame = frames.get(key)
+            if frame is None:
+                payload = render_payload(key[2], data)
+                text = render_message(key[1], None, None, key[0], "postgres_changes", payload)
+                frame = frames[key] = encode_frame(text)
+            subscription.write(frame)
+        return len(wanted)
+
+    def _render(
+        self,
+        change: Change,
+        match: Match,
+        rendered: dict[tuple[frozenset[str], str | None], bytes],
+    ) -> bytes:
+        shown = match.rights.selectable
+        if match.group.select is not None:
+            shown &= frozenset((*match.group.select, *change.table.key))
+        data = rendered.get((shown, match.problem))
+        if data is None:
+            if match.problem is not None:
+                data = render_problem(change, match.problem)
+            else:
+                data = render_change(
+                    change, shown, self.catalog.look_up, record_bytes_max=self._record_bytes_max
+                )
+            rendered[(shown, match.problem)] = data
+        return data
+
+
+def _judge(
+    plan: Plan, change: Change, group: Group, constants: Mapping[CallerKey, Constants]
+) -> tuple[list[Place], list[Place]]:
+    """Those who see the row, and those only PostgreSQL can tell about."""
+    row = change.judged_row()
+    seen: list[Place] = []
+    unsure = [place for place in group.places.values() if place.key not in constants]
+    candidates = _find_candidates(plan, row, group, constants)
+    try:
+        for place in candidates:
+            known = constants.get(place.key)
+            if known is not None and plan.judge(row, known) is True:
+                seen.append(place)
+    except NotSent:
+        return [], list(group.places.values())
+    return seen, unsure
+
+
+def _find_candidates(
+    plan: Plan, row: Mapping[str, Value], group: Group, constants: Mapping[CallerKey, Constants]
+) -> Iterable[Place]:
+    """Those whose constant equals the indexed column, where the plan has such an equality."""
+    if plan.index is None:
+        return group.places.values()
+    column, position = plan.index
+    value = row.get(column)
+    if value is None:
+        return ()
+    if not isinstance(value, str):
+        return group.places.values()
+    index = group.index
+    if index is None or index[0] is not plan or index[1] != group.version:
+        by_value: dict[str, list[Place]] = {}
+        for place in group.places.values():
+            known = constants.get(place.key)
+            constant = known[position] if known is not None else None
+            if constant is not None:
+                by_value.setdefault(constant, []).append(place)
+        index = group.index = (plan, group.version, by_value)
+    return index[2].get(value, ())
