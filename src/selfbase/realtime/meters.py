@@ -5,10 +5,16 @@ Names are those that dashboards for upstream know.  Source: reference/realtime.m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from selfbase.kit.clock import Clock
 from selfbase.realtime.logic.limits import RateWindow
+
+_LABELS = ("tenant",)
+SIZES_BYTES = (250, 1_000, 10_000, 100_000, 1_000_000, 3_000_000)
+TIMES_MS = (1, 5, 10, 50, 100, 500, 1_000, 5_000)
 
 
 class Meters:
@@ -20,63 +26,59 @@ class Meters:
         self.presences = RateWindow()
         self.joins = RateWindow(buckets=10, bucket_s=1.0)
         self.registry = CollectorRegistry()
-        label = {"registry": self.registry, "labelnames": ("tenant",)}
-        self.connected = Gauge("realtime_connections_connected", "Open sockets.", **label).labels(
-            tenant
+        self._tenant = tenant
+        self.connected = self._gauge("realtime_connections_connected", "Open sockets.")
+        self.channels = self._gauge("realtime_channels", "Joined channels.")
+        self.channel_events = self._counter(
+            "realtime_channel_events", "Messages sent and delivered."
         )
-        self.channels = Gauge("realtime_channels", "Joined channels.", **label).labels(tenant)
-        self.channel_events = Counter(
-            "realtime_channel_events", "Messages sent and delivered.", **label
-        ).labels(tenant)
-        self.presence_events = Counter(
-            "realtime_channel_presence_events", "Presence messages.", **label
-        ).labels(tenant)
-        self.db_events = Counter(
-            "realtime_channel_db_events", "Database changes delivered.", **label
-        ).labels(tenant)
-        self.channel_joins = Counter("realtime_channel_joins", "Joins.", **label).labels(tenant)
-        self.input_bytes = Counter(
-            "realtime_channel_input_bytes", "Bytes received.", **label
-        ).labels(tenant)
-        self.output_bytes = Counter(
-            "realtime_channel_output_bytes", "Bytes of broadcasts sent.", **label
-        ).labels(tenant)
-        self.payload_size = Histogram(
-            "realtime_payload_size",
-            "Bytes of a broadcast.",
-            buckets=(250, 1_000, 10_000, 100_000, 1_000_000, 3_000_000),
-            **label,
-        ).labels(tenant)
-        self.authorization_ms = Histogram(
+        self.presence_events = self._counter(
+            "realtime_channel_presence_events", "Presence messages."
+        )
+        self.db_events = self._counter("realtime_channel_db_events", "Database changes delivered.")
+        self.channel_joins = self._counter("realtime_channel_joins", "Joins.")
+        self.input_bytes = self._counter("realtime_channel_input_bytes", "Bytes received.")
+        self.payload_size = self._histogram(
+            "realtime_payload_size", "Bytes of a broadcast.", SIZES_BYTES
+        )
+        self.authorization_ms = self._histogram(
             "realtime_tenants_read_authorization_check",
             "Milliseconds of asking the policies for a join.",
-            buckets=(1, 5, 10, 50, 100, 500, 1_000, 5_000),
-            **label,
-        ).labels(tenant)
-        self.database_latency_ms = Histogram(
+            TIMES_MS,
+        )
+        self.database_latency_ms = self._histogram(
             "realtime_tenants_broadcast_from_database_latency_committed_at",
             "Milliseconds from commit to delivery of a message sent from SQL.",
-            buckets=(1, 5, 10, 50, 100, 500, 1_000, 5_000),
-            **label,
-        ).labels(tenant)
-        self.changes = Counter(
-            "realtime_replication_poller_changes_dispatch", "Row changes looked at.", **label
-        ).labels(tenant)
-        self.changes_skipped = Counter(
-            "realtime_replication_poller_changes_skip", "Row changes nobody wanted.", **label
-        ).labels(tenant)
-        self.subscriptions = Gauge(
-            "realtime_postgres_changes_total_subscriptions", "Bindings.", **label
-        ).labels(tenant)
-        self.clients = Gauge(
-            "realtime_postgres_changes_client_subscriptions", "Channels with bindings.", **label
-        ).labels(tenant)
-        self.slot_lag_bytes = Gauge(
-            "replication_realtime_lag_bytes", "Log held back by the slot.", **label
-        ).labels(tenant)
-        self.slot_status = Gauge(
-            "replication_realtime_slot_status", "1 while the stream runs here.", **label
-        ).labels(tenant)
+            TIMES_MS,
+        )
+        self.changes = self._counter(
+            "realtime_replication_poller_changes_dispatch", "Row changes looked at."
+        )
+        self.changes_skipped = self._counter(
+            "realtime_replication_poller_changes_skip", "Row changes nobody wanted."
+        )
+        self.subscriptions = self._gauge(
+            "realtime_postgres_changes_total_subscriptions", "Bindings."
+        )
+        self.clients = self._gauge(
+            "realtime_postgres_changes_client_subscriptions", "Channels with bindings."
+        )
+        self.slot_lag_bytes = self._gauge(
+            "replication_realtime_lag_bytes", "Log held back by the slot."
+        )
+        self.slot_status = self._gauge(
+            "replication_realtime_slot_status", "1 while the stream runs here."
+        )
+
+    def _gauge(self, name: str, words: str) -> Gauge:
+        return Gauge(name, words, _LABELS, registry=self.registry).labels(self._tenant)
+
+    def _counter(self, name: str, words: str) -> Counter:
+        return Counter(name, words, _LABELS, registry=self.registry).labels(self._tenant)
+
+    def _histogram(self, name: str, words: str, buckets: Sequence[float]) -> Histogram:
+        made = Histogram(name, words, _LABELS, buckets=buckets, registry=self.registry)
+        return made.labels(self._tenant)
 
     def count_messages(self, count: int) -> None:
         self.messages.add(count, self._clock.monotonic_s())

@@ -14,11 +14,11 @@ from typing import Protocol
 
 import orjson
 
+from selfbase.http.values import encode_frame
 from selfbase.realtime.bus.port import Bus, BusUnavailable
 from selfbase.realtime.logic.frames import (
     Broadcast,
     Encoded,
-    encode_frame,
     pack_broadcast,
     render_message,
     unpack_broadcast,

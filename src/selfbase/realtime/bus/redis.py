@@ -40,6 +40,8 @@ class RedisBus:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._queue: deque[tuple[str, bytes]] = deque(maxlen=QUEUED_MAX)
         self._queued = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._client: redis.Redis | None = None
         self._pubsub: redis.client.PubSub | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,9 +59,7 @@ class RedisBus:
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                while self._queue and self.is_up:
-                    await asyncio.sleep(0.01)
+            await asyncio.wait_for(self._drained.wait(), WAIT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -128,6 +128,7 @@ class RedisBus:
         while True:
             if not self._queue:
                 self._queued.clear()
+                self._drained.set()
                 await self._queued.wait()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), PIPELINE_MAX))]
             pipeline = self._client.pipeline(transaction=False)
@@ -140,6 +141,7 @@ class RedisBus:
     def publish(self, topic: str, data: bytes) -> None:
         if self.is_up:
             self._queue.append((topic, data))
+            self._drained.clear()
             self._queued.set()
 
     async def subscribe(self, topic: str) -> None:

@@ -109,7 +109,7 @@ def find_problem(change: Change, selectable: frozenset[str]) -> str | None:
 
 def render_problem(change: Change, problem: str) -> bytes:
     """The data of a change that cannot be shown: its table and kind, and why."""
-    shown = {
+    shown: dict[str, object] = {
         "schema": change.table.schema,
         "table": change.table.name,
         "type": change.kind,

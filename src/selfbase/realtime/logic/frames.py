@@ -54,8 +54,7 @@ def parse_version(text: str | None) -> int | None:
     """The serializer of the `vsn` parameter: none means 1.0.0; None when it is unknown."""
     if text is None:
         return V1
-    major_minor = text.split(".")[:2]
-    return {("1", "0"): V1, ("2", "0"): V2}.get(tuple(major_minor)) if "." in text else None
+    return {"1.0": V1, "2.0": V2}.get(".".join(text.split(".")[:2]))
 
 
 def parse_frame(frame: str | bytes, version: int) -> Push | BinaryBroadcast:

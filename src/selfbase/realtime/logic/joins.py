@@ -121,13 +121,16 @@ def _parse_replay(value: Any) -> tuple[Replay | None, bool]:
         return None, False
     if not isinstance(value, dict):
         return None, True
-    since, limit = value.get("since"), value.get("limit", REPLAY_MAX)
-    if isinstance(since, float) and since.is_integer():
-        since = int(since)
-    whole = all(isinstance(item, int) and not isinstance(item, bool) for item in (since, limit))
-    if not whole or not 0 <= since < 1 << 50 or limit < 1:
+    since, limit = _whole(value.get("since")), _whole(value.get("limit", REPLAY_MAX))
+    if since is None or limit is None or not 0 <= since < 1 << 50 or limit < 1:
         return None, True
     return Replay(since, min(limit, REPLAY_MAX)), False
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def parse_binding(asked: dict[str, Any]) -> Binding:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import orjson
 
 Convert = Callable[[str], bytes]
-Nested = list["str | None | Nested"]
+Nested = list["str | Nested | None"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,21 @@ _CALLER_FUNCTIONS = frozenset(
 _CHANGING_CLAIMS = ("'exp'", "'iat'", "'jti'", "'nbf'")
 _CALLER_OPERATORS = frozenset({"->", "->>", "#>", "#>>"})
 _PLAIN_TYPES = frozenset(
-    ["text", "varchar", "uuid", "json", "jsonb", "bool", "boolean", "int2", "int4", "int8", "integer", "bigint", "smallint"]
+    [
+        "text",
+        "varchar",
+        "uuid",
+        "json",
+        "jsonb",
+        "bool",
+        "boolean",
+        "int2",
+        "int4",
+        "int8",
+        "integer",
+        "bigint",
+        "smallint",
+    ]
 )
 # Which types of a compared value fit which column: their text forms are equal when they are.
 _FAMILIES = (
@@ -117,10 +131,10 @@ class _Compiler:
             return None
         node = _parse(allowing[0].qual)
         parts = [node]
-        if isinstance(node, ast.BoolExpr) and node.boolop == BoolExprType.AND_EXPR:
+        if _is(node, ast.BoolExpr) and node.boolop == BoolExprType.AND_EXPR:
             parts = list(node.args)
         for part in parts:
-            found = self._equality(part) if isinstance(part, ast.A_Expr) else None
+            found = self._equality(part) if _is(part, ast.A_Expr) else None
             if found is None or part.name[0].sval != "=":
                 continue
             if self._columns[found[0]] not in _FAMILIES[3]:
@@ -128,26 +142,26 @@ class _Compiler:
         return None
 
     def _truth(self, node: Any) -> Judge:
-        if isinstance(node, ast.BoolExpr):
+        if _is(node, ast.BoolExpr):
             parts = [self._truth(arg) for arg in node.args]
             if node.boolop == BoolExprType.AND_EXPR:
                 return _all(parts)
             return _any(parts) if node.boolop == BoolExprType.OR_EXPR else _not(parts[0])
-        if isinstance(node, ast.A_Const) and isinstance(node.val, ast.Boolean):
+        if _is(node, ast.A_Const) and _is(node.val, ast.Boolean):
             value = bool(node.val.boolval)
             return lambda row, constants: value
-        if isinstance(node, ast.NullTest):
+        if _is(node, ast.NullTest):
             name = self._column(node.arg)
             is_null = node.nulltesttype == NullTestType.IS_NULL
             return lambda row, constants: (_value(row, name) is None) is is_null
-        if isinstance(node, ast.ColumnRef):
+        if _is(node, ast.ColumnRef):
             name = self._column(node, _FAMILIES[3])
             return lambda row, constants: _boolean(_value(row, name))
-        if isinstance(node, ast.A_Expr):
+        if _is(node, ast.A_Expr):
             return self._comparison(node)
         raise NotUnderstood
 
-    def _comparison(self, node: ast.A_Expr) -> Judge:
+    def _comparison(self, node: Any) -> Judge:
         if self._is_constant(node):
             # The whole comparison is the caller's, such as auth.role() = 'authenticated'.
             position = self._constant(node, _FAMILIES[3])
@@ -168,7 +182,7 @@ class _Compiler:
 
         return judge
 
-    def _equality(self, node: ast.A_Expr) -> tuple[str, int] | None:
+    def _equality(self, node: Any) -> tuple[str, int] | None:
         plain = node.kind == A_Expr_Kind.AEXPR_OP and len(node.name) == 1
         if not plain or node.name[0].sval not in ("=", "<>"):
             return None
@@ -180,7 +194,7 @@ class _Compiler:
         return None
 
     def _column(self, node: Any, family: frozenset[str] | None = None) -> str:
-        if not isinstance(node, ast.ColumnRef) or not isinstance(node.fields[-1], ast.String):
+        if not _is(node, ast.ColumnRef) or not _is(node.fields[-1], ast.String):
             raise NotUnderstood
         name = str(node.fields[-1].sval)
         if len(node.fields) != 1 or name not in self._columns:
@@ -201,23 +215,23 @@ class _Compiler:
         return len(self.constants) - 1
 
     def _is_constant(self, node: Any) -> bool:
-        if isinstance(node, ast.A_Const):
+        if _is(node, ast.A_Const):
             return True
-        if isinstance(node, ast.TypeCast):
+        if _is(node, ast.TypeCast):
             return _is_plain_type(node.typeName) and self._is_constant(node.arg)
-        if isinstance(node, ast.FuncCall):
+        if _is(node, ast.FuncCall):
             name = tuple(part.sval for part in node.funcname)
             return name in _CALLER_FUNCTIONS and all(map(self._is_constant, node.args or ()))
-        if isinstance(node, ast.SQLValueFunction):
+        if _is(node, ast.SQLValueFunction):
             return node.op in (
                 SQLValueFunctionOp.SVFOP_CURRENT_USER,
                 SQLValueFunctionOp.SVFOP_CURRENT_ROLE,
             )
-        if isinstance(node, ast.CoalesceExpr):
+        if _is(node, ast.CoalesceExpr):
             return all(map(self._is_constant, node.args))
-        if isinstance(node, ast.SubLink):
+        if _is(node, ast.SubLink):
             return self._is_constant_select(node)
-        if isinstance(node, ast.A_Expr):
+        if _is(node, ast.A_Expr):
             known = node.kind == A_Expr_Kind.AEXPR_NULLIF or (
                 node.kind == A_Expr_Kind.AEXPR_OP
                 and len(node.name) == 1
@@ -226,7 +240,7 @@ class _Compiler:
             return known and self._is_constant(node.lexpr) and self._is_constant(node.rexpr)
         return False
 
-    def _is_constant_select(self, node: ast.SubLink) -> bool:
+    def _is_constant_select(self, node: Any) -> bool:
         query = node.subselect
         if node.subLinkType != SubLinkType.EXPR_SUBLINK or len(query.targetList or ()) != 1:
             return False
@@ -238,8 +252,13 @@ class _Compiler:
         return not any(others) and self._is_constant(query.targetList[0].val)
 
 
+def _is(node: Any, kind: type) -> bool:
+    # pglast types every field of every node as optional; what the parser makes is what we check.
+    return isinstance(node, kind)
+
+
 def _parse(qual: str) -> Any:
-    statements = pglast.parse_sql(f"select {qual}")
+    statements: Any = pglast.parse_sql(f"select {qual}")
     statement = statements[0].stmt
     if len(statements) != 1 or len(statement.targetList) != 1:
         raise NotUnderstood
@@ -248,12 +267,12 @@ def _parse(qual: str) -> Any:
 
 def _uncast(node: Any) -> Any:
     """varchar compares as text: PostgreSQL shows the column with a cast that changes nothing."""
-    if isinstance(node, ast.TypeCast) and node.typeName.names[-1].sval == "text":
+    if _is(node, ast.TypeCast) and node.typeName.names[-1].sval == "text":
         return node.arg
     return node
 
 
-def _is_plain_type(node: ast.TypeName) -> bool:
+def _is_plain_type(node: Any) -> bool:
     names = [part.sval for part in node.names]
     known = len(names) == 1 or (len(names) == 2 and names[0] == "pg_catalog")
     return known and names[-1] in _PLAIN_TYPES and not node.typmods and not node.arrayBounds

@@ -169,9 +169,7 @@ class Feed:
 
     def _on_started(self) -> None:
         self._matcher.forget()
-        loop = asyncio.get_running_loop()
-        workers = self._links.list_workers()
-        loop.create_task(self._subscriber.sweep(workers), name="sweep subscriptions")
+        self._subscriber.start_sweep(self._links.list_workers())
 
     def _on_loss(self, reason: str) -> None:
         message = f"Changes may have been lost: {reason}"

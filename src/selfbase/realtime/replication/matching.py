@@ -151,7 +151,8 @@ class Matcher:
         result = (await self._database.run(batch, login=LOGIN))[0]
         answers = iter(orjson.loads(result.rows[0][0] or b"[]"))
         for match in open_:
-            if all([next(answers) for _ in match.questions]):
+            own = [next(answers) for _ in match.questions]
+            if all(own):
                 match.questions.clear()
 
     async def _judge_here(self, match: Match) -> None:

@@ -196,12 +196,14 @@ class Stream:
         return conn
 
     def _begin_stream(self, conn: PGconn) -> Started:
+        # The replication protocol takes no parameters: names are quoted.
         name = _literal(self._plan.slot)
         found = self._query(
             conn,
             "select s.active, coalesce(s.wal_status, '') = 'lost', s.plugin = 'pgoutput',"
             " current_setting('max_slot_wal_keep_size') = '-1'"
-            f" from (select) as one left join pg_replication_slots as s on s.slot_name = {name}",
+            " from (select) as one"
+            f" left join pg_replication_slots as s on s.slot_name = {name}",
         )
         active, lost, ours, unbounded = (found.get_value(0, column) for column in range(4))
         exists = active is not None
@@ -237,7 +239,7 @@ class Stream:
                     self._query(
                         other,
                         "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
-                        f" where slot_name = {_literal(self._plan.slot)}",
+                        f" where slot_name = {_literal(self._plan.slot)}",  # noqa: S608
                         interruptible=False,
                     )
                     return

@@ -27,7 +27,7 @@ SUBSCRIBED = "Subscribed to PostgreSQL"
 _TABLES = """
 select format('%%I.%%I', schemaname, tablename) as name
 from pg_catalog.pg_publication_tables
-where pubname = %s and %s in ('*', schemaname) and %s in ('*', tablename)
+where pubname = %s and %s::text in ('*', schemaname) and %s::text in ('*', tablename)
 """
 # in: the parts of one subscription; out: nothing; locks: the new row.
 _INSERT = """
@@ -78,8 +78,11 @@ class Subscriber:
             async with self._database.as_service("subscriptions are ours", login=LOGIN) as tx:
                 for binding in bindings:
                     await self._insert(tx, subscription, binding)
-        except DatabaseFailure:
-            # The database is away: everything is tried again later.
+        except DatabaseFailure as failure:
+            # Mostly because the database is away: everything is tried again later.
+            self._events.emit(
+                TaskFailed("subscribe", failure.sqlstate + " " + failure.message[:200])
+            )
             for binding in bindings:
                 if binding not in subscription.failed and binding not in subscription.active:
                     subscription.waiting[binding] = make_system_error(binding)
@@ -174,8 +177,11 @@ class Subscriber:
             # They are swept when the stream starts again.
             self._events.emit(TaskFailed("delete subscriptions", failure.sqlstate))
 
-    async def sweep(self, workers: Sequence[str]) -> None:
+    def start_sweep(self, workers: Sequence[str]) -> None:
         """Deletes rows that workers left behind that are not among `workers`."""
+        self._start(self._sweep(workers))
+
+    async def _sweep(self, workers: Sequence[str]) -> None:
         try:
             async with self._database.as_service("subscriptions are ours", login=LOGIN) as tx:
                 await tx.execute(_SWEEP, (not workers, [worker[:16] for worker in workers]))
