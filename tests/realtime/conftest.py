@@ -15,6 +15,7 @@ import orjson
 import psycopg
 import pytest
 import websockets
+from tests.support.postgres import DatabaseTemplates, FreshDatabase
 
 from selfbase.database.database import Database, DatabaseSettings
 from selfbase.http.limits import HttpLimits
@@ -26,7 +27,6 @@ from selfbase.kit.settings import ValuesLayer
 from selfbase.project import Project
 from selfbase.realtime.bus.port import Bus
 from selfbase.realtime.service import Realtime, make_realtime, migrate_realtime
-from tests.support.postgres import DatabaseTemplates, FreshDatabase
 
 QUICK: dict[str, Any] = {
     "connect_error_pause_s": 0.0,

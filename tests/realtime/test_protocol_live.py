@@ -24,4 +24,3 @@ async def test_changes(stand: Stand) -> None:
     await stand.sql("insert into public.t values (1, 'x')")
     change = await client.change()
     assert change["data"]["record"] == {"id": 1, "v": "x"}
-    print(change)

@@ -43,6 +43,15 @@ _OPTIONS = (
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=GMT -c extra_float_digits=1"
     " -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0"
 )
+# The replication protocol takes no parameters: the name of the slot is quoted by `_literal`.
+_FIND_SLOT = """
+select s.active, coalesce(s.wal_status, '') = 'lost', s.plugin = 'pgoutput',
+  current_setting('max_slot_wal_keep_size') = '-1'
+from (select) as one left join pg_replication_slots as s on s.slot_name = %s
+"""
+_DROP_SLOT = """
+select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = %s
+"""
 
 
 class StreamRefused(Exception):
@@ -196,15 +205,8 @@ class Stream:
         return conn
 
     def _begin_stream(self, conn: PGconn) -> Started:
-        # The replication protocol takes no parameters: names are quoted.
         name = _literal(self._plan.slot)
-        found = self._query(
-            conn,
-            "select s.active, coalesce(s.wal_status, '') = 'lost', s.plugin = 'pgoutput',"
-            " current_setting('max_slot_wal_keep_size') = '-1'"
-            " from (select) as one"
-            f" left join pg_replication_slots as s on s.slot_name = {name}",
-        )
+        found = self._query(conn, _FIND_SLOT % name)
         active, lost, ours, unbounded = (found.get_value(0, column) for column in range(4))
         exists = active is not None
         resumable = exists and lost == b"f" and ours == b"t" and self._plan.resume
@@ -232,16 +234,12 @@ class Stream:
         conn.put_copy_end()
         conn.finish()
         other = self._connect()
+        name = _literal(self._plan.slot)
         try:
             # The server notices the end of the stream in its own time.
             for _ in range(50):
                 try:
-                    self._query(
-                        other,
-                        "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
-                        f" where slot_name = {_literal(self._plan.slot)}",  # noqa: S608
-                        interruptible=False,
-                    )
+                    self._query(other, _DROP_SLOT % name, interruptible=False)
                     return
                 except StreamRefused as error:
                     if not error.is_taken:

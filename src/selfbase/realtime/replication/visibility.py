@@ -152,6 +152,11 @@ class Visibility:
         return list(results[1::2])
 
 
+# Filled with quoted identifiers and placeholders only; values are bound.
+_SEE = (
+    "select k.number from unnest($1::int[], %s) as k (number, %s)"
+    " where exists (select from %s as t where %s)"
+)
 _SET_CLAIMS = b"select set_config('request.jwt.claims', $1, true)"
 
 
@@ -177,11 +182,8 @@ def _make_statement(table: Table, key: list[str], rows: Mapping[int, list[str]])
         else f"t.{_quote(column)}::text = k.{name}"
         for column, name in zip(key, names, strict=True)
     )
-    sql = (
-        f"select k.number from unnest($1::int[], {arrays}) as k (number, {', '.join(names)})"
-        f" where exists (select from {_quote(table.schema)}.{_quote(table.name)} as t"
-        f" where {conditions})"
-    )
+    target = f"{_quote(table.schema)}.{_quote(table.name)}"
+    sql = _SEE % (arrays, ", ".join(names), target, conditions)
     numbers = "{" + ",".join(map(str, rows)) + "}"
     columns = [render_array([row[place] for row in rows.values()]) for place in range(len(key))]
     return Statement(sql.encode(), (numbers.encode(), *(text.encode() for text in columns)))
