@@ -116,8 +116,26 @@ def _make_standalone_auth(layers: Sequence[Layer], events: Events, clock: System
     return make_standalone_auth(layers, events, clock)
 
 
+def _make_realtime(project: Project) -> Service:
+    from selfbase.realtime.service import make_realtime
+
+    return make_realtime(project)
+
+
+def _make_standalone_realtime(
+    layers: Sequence[Layer], events: Events, clock: SystemClock
+) -> Service:
+    from selfbase.realtime.service import make_standalone_realtime
+
+    return make_standalone_realtime(layers, events, clock)
+
+
 # The services of a project, in the order in which they open.
-SERVICES: Mapping[str, Maker] = {"auth": _make_auth, "rest": _make_rest}
+SERVICES: Mapping[str, Maker] = {
+    "auth": _make_auth,
+    "rest": _make_rest,
+    "realtime": _make_realtime,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +150,7 @@ class Standalone:
 STANDALONE: Mapping[str, Standalone] = {
     "auth": Standalone(_make_standalone_auth, 9999, "PORT"),
     "rest": Standalone(_make_standalone_rest, 3000, "PGRST_SERVER_PORT"),
+    "realtime": Standalone(_make_standalone_realtime, 4000, "PORT"),
 }
 
 

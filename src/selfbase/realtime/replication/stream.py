@@ -37,12 +37,16 @@ CHUNK_CHANGES_MAX = 200
 CHUNK_BYTES_MAX = 4 * 1024 * 1024
 CHUNKS_WAITING_MAX = 8
 STATUS_INTERVAL_S = 5.0
+NUDGE_S = 0.1
 
 # The output functions of values run in the server with these settings.
 _OPTIONS = (
     "-c datestyle=ISO -c intervalstyle=postgres -c timezone=GMT -c extra_float_digits=1"
     " -c bytea_output=hex -c statement_timeout=0 -c lock_timeout=0"
 )
+_NUDGE = b"""
+set synchronous_commit = on; select pg_logical_emit_message(true, 'selfbase', 'a slot is waited for')
+"""
 # The replication protocol takes no parameters: the name of the slot is quoted by `_literal`.
 _FIND_SLOT = """
 select s.active, coalesce(s.wal_status, '') = 'lost', s.plugin = 'pgoutput',
@@ -219,7 +223,8 @@ class Stream:
         if not resumable:
             self._query(
                 conn,
-                f'CREATE_REPLICATION_SLOT "{self._plan.slot}"'
+                nudge=True,
+                sql=f'CREATE_REPLICATION_SLOT "{self._plan.slot}"'
                 f"{' TEMPORARY' if temporary else ''} LOGICAL pgoutput (SNAPSHOT 'nothing')",
             )
         publications = ",".join(f'"{name}"' for name in self._plan.publications)
@@ -248,14 +253,19 @@ class Stream:
         finally:
             other.finish()
 
-    def _query(self, conn: PGconn, sql: str, *, interruptible: bool = True) -> PGresult:
-        """Runs one command; making a slot may wait for long transactions of others."""
+    def _query(
+        self, conn: PGconn, sql: str, *, interruptible: bool = True, nudge: bool = False
+    ) -> PGresult:
+        """Runs one command.  Making a slot may wait for long transactions of others, and after
+        them for the log to be written out: `nudge` sees to that."""
         conn.send_query(sql.encode())
         last: PGresult | None = None
         while True:
             conn.flush()
             while conn.is_busy():
-                self._wait(conn, 1.0)
+                self._wait(conn, NUDGE_S if nudge else 1.0)
+                if nudge and not _is_readable(conn):
+                    self._nudge()
                 if self._stopping and interruptible:
                     raise StreamRefused("stopped")
                 conn.consume_input()
@@ -270,6 +280,16 @@ class Stream:
         if last is None:
             raise StreamRefused("the server gave no answer")
         return last
+
+    def _nudge(self) -> None:
+        """A commit writes out the log that a new slot waits to read, which on an idle server may
+        otherwise take seconds."""
+        other = pq.PGconn.connect(self._plan.conninfo.encode())
+        try:
+            if other.status == ConnStatus.OK:
+                other.exec_(_NUDGE)
+        finally:
+            other.finish()
 
     def _wait(self, conn: PGconn, timeout_s: float) -> None:
         select.select([conn.socket, self._wake_read], [], [], timeout_s)
@@ -350,6 +370,10 @@ class Stream:
         if self._confirmed:
             conn.put_copy_data(render_status(self._confirmed, time.time_ns() // 1000))
             conn.flush()
+
+
+def _is_readable(conn: PGconn) -> bool:
+    return bool(select.select([conn.socket], [], [], 0)[0])
 
 
 def _refusal(result: PGresult) -> StreamRefused:
