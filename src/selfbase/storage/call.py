@@ -10,7 +10,7 @@ import orjson
 
 from selfbase.http.values import Request, Response
 from selfbase.identity.caller import Caller
-from selfbase.kit.failures import Failure
+from selfbase.kit.routes import Access
 from selfbase.storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -85,6 +85,5 @@ class Surface:
     """
 
     name: str
-    authenticate: Callable[[Request, Context, bool], Awaitable[Caller]]
+    authenticate: Callable[[Request, Context, Access], Awaitable[Caller]]
     render_failure: Callable[[StorageError, Request], Response]
-    adapt_failure: Callable[[Failure], StorageError] | None = None

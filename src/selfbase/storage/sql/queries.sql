@@ -230,3 +230,12 @@ where p.version = any (array(select jsonb_array_elements_text($1::jsonb)))
 
 -- name: check_health
 select to_json(count(*)) from (select from storage.buckets limit 1) as b
+
+-- name: list_live_growing
+-- in ids as JSON; out those of resumable uploads that have not expired
+select to_json(u.id) from _selfbase.resumable_uploads as u
+where u.id = any (array(select jsonb_array_elements_text($1::jsonb)))
+
+-- name: delete_expired_resumables
+-- out the ids of resumable uploads whose time is over
+delete from _selfbase.resumable_uploads as u where u.expires_at < now() returning to_json(u.id)
