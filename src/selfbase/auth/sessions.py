@@ -9,7 +9,7 @@ import base64
 import secrets
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
@@ -93,7 +93,8 @@ async def issue_session(
         },
     )  # fmt: skip
     refresh_token = stored_token or render_signed_token(session_id, 0, hmac_key or "")
-    return await grant_tokens(ctx, tx, user, session, refresh_token, method)
+    signed_in = replace(user, last_sign_in_at=ctx.now, updated_at=ctx.now)
+    return await grant_tokens(ctx, tx, signed_in, session, refresh_token, method)
 
 
 async def grant_tokens(
