@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from selfbase.gateway.routes import (
     Gate,
     PathRefused,
-    find_raw_route,
-    find_route,
+    RouteTable,
     normalise_path,
 )
+
+TABLE = RouteTable()
 
 CASES = [
     ("/auth/v1/verify", "auth", "/verify", Gate.OPEN),
@@ -49,7 +50,7 @@ CASES = [
 def test_each_public_path_has_its_service(
     path: str, service: str, upstream: str, gate: Gate
 ) -> None:
-    match = find_route(path)
+    match = TABLE.find(path)
     assert (match.row.service, match.row.gate) == (service, gate)
     if gate is not Gate.BLOCKED:
         assert match.path == upstream
@@ -66,7 +67,7 @@ def test_each_public_path_has_its_service(
     ],
 )
 def test_another_spelling_of_a_path_meets_the_same_gate(path: str) -> None:
-    match = find_route(normalise_path(path))
+    match = TABLE.find(normalise_path(path))
     assert (match.row.service, match.row.gate) == ("meta", Gate.SERVICE)
 
 
@@ -89,10 +90,10 @@ def test_paths_with_two_readings_are_refused(path: str) -> None:
 
 
 def test_object_names_keep_their_spelling() -> None:
-    match = find_raw_route("/storage/v1/object/bucket/a//b%2Fc/../d")
+    match = TABLE.find_raw("/storage/v1/object/bucket/a//b%2Fc/../d")
     assert match is not None
     assert match.path == "/object/bucket/a//b%2Fc/../d"
-    assert find_raw_route("//storage/v1/object") is None
+    assert TABLE.find_raw("//storage/v1/object") is None
 
 
 @given(st.text(alphabet="ab/.%2eF5c", max_size=40))

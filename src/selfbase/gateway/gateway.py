@@ -23,9 +23,8 @@ from selfbase.gateway.routes import (
     Gate,
     Match,
     PathRefused,
+    RouteTable,
     Row,
-    find_raw_route,
-    find_route,
     normalise_path,
 )
 from selfbase.gateway.settings import GatewaySettings
@@ -76,7 +75,7 @@ class Gateway:
         routes: tuple[Row, ...] = ROUTES,
     ) -> None:
         self._projects = projects
-        self._routes = routes
+        self._routes = RouteTable(routes)
         self._settings = settings
         self._events = events
         self._proxies = [ipaddress.ip_network(text) for text in settings.trusted_proxies]
@@ -303,8 +302,8 @@ class Passage:
         self.preflight = False
 
 
-def _find_match(request: Request, routes: tuple[Row, ...]) -> Match:
-    raw = find_raw_route(request.path, routes)
+def _find_match(request: Request, routes: RouteTable) -> Match:
+    raw = routes.find_raw(request.path)
     if raw is not None:
         return raw
     try:
@@ -313,7 +312,7 @@ def _find_match(request: Request, routes: tuple[Row, ...]) -> Match:
         raise Failure(
             f"This path is not accepted: {refused}", code="bad_request", status=400
         ) from None
-    return find_route(request.path, routes)
+    return routes.find(request.path)
 
 
 def render_failure(failure: Failure) -> Response:

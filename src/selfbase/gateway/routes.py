@@ -105,26 +105,39 @@ class Match:
     prefix: str
 
 
-def find_route(path: str, routes: tuple[Row, ...] = ROUTES) -> Match:
-    """The row of a normalised path; the last row matches everything."""
-    for row in routes:
-        rest = row.rest_of(path)
-        if rest is not None:
-            upstream = (
-                row.upstream + rest.lstrip("/")
-                if row.upstream.endswith("/")
-                else (row.upstream + rest)
-            )
-            return Match(row, upstream or "/", row.prefix.rstrip("/"))
-    raise LookupError("the table has no catch-all row")
+class RouteTable:
+    """Rows in order, looked up by the first segment of the path."""
+
+    def __init__(self, rows: tuple[Row, ...] = ROUTES) -> None:
+        if rows[-1].prefix != "/":
+            raise ValueError("the last row must match everything")
+        firsts = {_first_segment(row.prefix) for row in rows}
+        self._rows = {
+            first: tuple(row for row in rows if _first_segment(row.prefix) in (first, ""))
+            for first in firsts
+        }
+        self._raw = tuple(row for row in rows if row.raw)
+
+    def find(self, path: str) -> Match:
+        """The row of a normalised path."""
+        for row in self._rows.get(_first_segment(path), self._rows[""]):
+            rest = row.rest_of(path)
+            if rest is not None:
+                upstream = row.upstream
+                joined = upstream + (rest.lstrip("/") if upstream.endswith("/") else rest)
+                return Match(row, joined or "/", row.prefix.rstrip("/"))
+        raise LookupError(path)
+
+    def find_raw(self, path: str) -> Match | None:
+        """The row of a path that must stay as it was spelt, or None."""
+        for row in self._raw:
+            if path.startswith(row.prefix):
+                return Match(row, row.upstream + path[len(row.prefix) :], row.prefix.rstrip("/"))
+        return None
 
 
-def find_raw_route(path: str, routes: tuple[Row, ...] = ROUTES) -> Match | None:
-    """The row of a path that must stay as it was spelt, or None."""
-    for row in routes:
-        if row.raw and path.startswith(row.prefix):
-            return Match(row, row.upstream + path[len(row.prefix) :], row.prefix.rstrip("/"))
-    return None
+def _first_segment(path: str) -> str:
+    return path[1:].partition("/")[0]
 
 
 class PathRefused(ValueError):

@@ -8,6 +8,7 @@ came.  Knows nothing of routes.  Sources: RFC 9112 (syntax, framing), RFC 9110 s
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections import deque
@@ -16,7 +17,6 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
-from uuid import uuid4
 
 import httptools
 
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._writable = asyncio.Event()
         self._writable.set()
-        self._deadline: asyncio.TimerHandle | None = None
+        self.deadline_s = math.inf
 
     # Transport events
 
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         self._incoming = self._make_body(headers)
         if self._incoming is not None:
             request.body = self._incoming
-            self._set_deadline(None)
+            self._clear_deadline()
         self._enqueue(request, self._incoming, keep_alive)
 
     def on_body(self, body: bytes) -> None:
@@ -219,7 +219,7 @@ class Connection(asyncio.Protocol):
             client=self._peer,
             scheme=self._server.scheme,
             host=hosts[0] if hosts else "",
-            id=uuid4().hex,
+            id=self._server.next_request_id(),
             full_path=path,
         )
 
@@ -436,18 +436,15 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
-    def _set_deadline(self, after_s: float | None) -> None:
-        self._clear_deadline()
-        if after_s is not None:
-            self._deadline = self._loop.call_later(after_s, self._on_deadline)
+    def _set_deadline(self, after_s: float) -> None:
+        self.deadline_s = self._loop.time() + after_s
 
     def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self.deadline_s = math.inf
 
-    def _on_deadline(self) -> None:
-        self._deadline = None
+    def expire(self) -> None:
+        """The server's sweep found the deadline passed."""
+        self._clear_deadline()
         if self._task is not None:
             return
         if self._head_bytes:

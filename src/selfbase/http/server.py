@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
 from collections.abc import Callable
@@ -56,11 +57,31 @@ class Server:
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._emptied: asyncio.Event | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        # Ids of requests: unique in the world by the first half, cheap by the second.
+        self._id_prefix = secrets.token_hex(8)
+        self._id_count = 0
+
+    def next_request_id(self) -> str:
+        self._id_count += 1
+        return f"{self._id_prefix}{self._id_count:016x}"
+
+    def _begin(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Ends the connections that let their time pass, a few times in the shortest limit."""
+        now_s = self.loop.time()
+        for connection in [c for c in self._connections if c.deadline_s < now_s]:
+            connection.expire()
+        shortest_s = min(self.limits.header_timeout_s, self.limits.idle_timeout_s)
+        self._sweeper = self.loop.call_later(min(1.0, shortest_s / 4), self._sweep)
 
     async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Starts listening; the port, which is chosen by the system for 0.
         Raises ConfigurationError when the address cannot be had."""
-        self.loop = asyncio.get_running_loop()
+        self._begin()
         sock = _bind(host, port, reuse_port=reuse_port)
         self._listener = await self.loop.create_server(
             self._make_connection, sock=sock, backlog=1024, ssl=self._tls
@@ -68,7 +89,7 @@ class Server:
         return int(sock.getsockname()[1])
 
     async def listen_unix(self, path: str) -> None:
-        self.loop = asyncio.get_running_loop()
+        self._begin()
         self._listener = await self.loop.create_unix_server(self._make_connection, path)
 
     def _make_connection(self) -> Connection:
@@ -103,6 +124,8 @@ class Server:
     async def close(self) -> None:
         """Stops accepting, lets running requests end, then cuts what is left."""
         self.draining = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._listener is not None:
             self._listener.close()
         for connection in list(self._connections):

@@ -11,6 +11,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -26,7 +27,12 @@ class Event:
 
     def fields(self) -> dict[str, Any]:
         """The event's own fields, as they appear in the log line."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in _field_names(type(self))}
+
+
+@cache
+def _field_names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 Reader = Callable[[Event], None]

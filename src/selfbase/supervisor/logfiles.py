@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
+
+import orjson
 
 from selfbase.kit.events import Event
 
@@ -44,7 +45,8 @@ class LogWriter:
         self._clock = clock
         self._bytes_max = file_bytes_max
         self._files_max = files_max
-        self._file: TextIO | None = None
+        self._second, self._second_text = -1, ""
+        self._file: BinaryIO | None = None
         self._written = 0
 
     def __call__(self, event: Event) -> None:
@@ -55,21 +57,34 @@ class LogWriter:
             self.flush()
 
     def write(self, service: str, name: str, level: str, fields: dict[str, Any]) -> None:
-        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = {"ts": moment, "level": level, "service": service, "event": name}
-        line.update({"process": self._name, **fields})
+        line = {
+            "ts": self._stamp(),
+            "level": level,
+            "service": service,
+            "event": name,
+            "process": self._name,
+            **fields,
+        }
         try:
-            self._append(json.dumps(line, default=str, ensure_ascii=False))
+            self._append(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
         except OSError:
             self.dropped += 1
 
-    def _append(self, text: str) -> None:
+    def _stamp(self) -> str:
+        now_s = self._clock()
+        second = int(now_s)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{int((now_s - second) * 1000):03d}+00:00"
+
+    def _append(self, line: bytes) -> None:
         if self._file is None:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._file = os.fdopen(descriptor, "a", encoding="utf-8", buffering=1 << 16)
+            self._file = os.fdopen(descriptor, "ab", buffering=1 << 16)
             self._written = self._path.stat().st_size
-        self._file.write(text + "\n")
-        self._written += len(text) + 1
+        self._file.write(line)
+        self._written += len(line)
         if self._written > self._bytes_max:
             self._rotate()
 
@@ -112,7 +127,7 @@ def _read_file(path: Path, service: str | None) -> Iterator[dict[str, Any]]:
 def parse_line(text: str) -> dict[str, Any] | None:
     """One log line, or None for a torn one."""
     try:
-        line = json.loads(text)
+        line = orjson.loads(text)
     except ValueError:
         return None
     return line if isinstance(line, dict) and "ts" in line else None

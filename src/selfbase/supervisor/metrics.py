@@ -20,6 +20,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        # Bounded by the services and the statuses HTTP has.
+        self._pairs: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "selfbase_http_requests",
             "Requests answered by the gateway.",
@@ -42,10 +44,20 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, RequestServed):
-            self._requests.labels(event.upstream, str(event.status)).inc()
-            self._seconds.labels(event.upstream).observe(event.took_ms / 1000)
+            counter, seconds = self._find_pair(event.upstream, event.status)
+            counter.inc()
+            seconds.observe(event.took_ms / 1000)
         else:
             self._events.labels(event.name, event.level).inc()
+
+    def _find_pair(self, upstream: str, status: int) -> tuple[Counter, Histogram]:
+        pair = self._pairs.get((upstream, status))
+        if pair is None:
+            pair = self._pairs[upstream, status] = (
+                self._requests.labels(upstream, str(status)),
+                self._seconds.labels(upstream),
+            )
+        return pair
 
     def render(self) -> str:
         return generate_latest(self.registry).decode()
