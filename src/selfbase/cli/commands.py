@@ -17,6 +17,7 @@ import click
 
 from selfbase import __version__
 from selfbase.cli.context import Context, fail, open_context, told_errors
+from selfbase.database.postmaster import is_alive
 from selfbase.supervisor.state import State, find_state, is_locked
 
 DIR = click.option("--dir", "directory", metavar="D", help="Folder of the project's state.")
@@ -177,7 +178,8 @@ def _stop(context: Context) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(state.pid, signal.SIGTERM)
     deadline_s = time.monotonic() + STOP_WAIT_S
-    while is_locked(layout):
+    # The lock goes a moment before the process does.
+    while is_locked(layout) or is_alive(state.pid):
         if time.monotonic() > deadline_s:
             fail(f"Process {state.pid} does not end", f"Force it with: kill -9 {state.pid}")
         time.sleep(0.02)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -27,7 +27,7 @@ class Event:
 
     def fields(self) -> dict[str, Any]:
         """The event's own fields, as they appear in the log line."""
-        return {name: getattr(self, name) for name in _field_names(type(self))}
+        return {name: getattr(self, name) for name in _field_names(cast("Any", type(self)))}
 
 
 @cache
