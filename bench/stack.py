@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -23,9 +22,20 @@ CONNECTIONS = 32
 ROWS = 1000
 
 
+SCHEMA = """
+create table reads (id int primary key, name text, n int);
+insert into reads select i, 'name ' || i, i * 7 from generate_series(1, {rows}) i;
+alter table reads enable row level security;
+create policy everyone on reads for select using (true);
+"""
+
+
 def main() -> None:
     console = Console(highlight=False)
     with open_folder() as stack:
+        migrations = stack.folder / "supabase" / "migrations"
+        migrations.mkdir(parents=True)
+        (migrations / "1_reads.sql").write_text(SCHEMA.format(rows=ROWS))
         cold_s = time_start(stack)
         stack.run("stop")
         warm_s = time_start(stack)
@@ -49,7 +59,7 @@ def time_start(stack: Stack) -> float:
     stack.run("start", "--port", "auto", "--detach", "--quiet")
     values = stack.status()
     request = urllib.request.Request(
-        f"{values['API_URL']}/rest/v1/", headers={"apikey": values["SECRET_KEY"]}
+        f"{values['API_URL']}/rest/v1/reads?id=eq.1", headers={"apikey": values["SECRET_KEY"]}
     )
     while True:
         try:
@@ -63,13 +73,6 @@ def time_start(stack: Stack) -> float:
 
 def measure_reads(stack: Stack, table: Table) -> None:
     values = stack.status()
-    with psycopg.connect(values["DB_URL"], autocommit=True) as connection:
-        connection.execute("create table reads (id int primary key, name text, n int)")
-        connection.execute(
-            f"insert into reads select i, 'name ' || i, i * 7 from generate_series(1, {ROWS}) i"
-        )
-        connection.execute("alter table reads enable row level security")
-        connection.execute("create policy everyone on reads for select using (true)")
     headers = {"apikey": values["PUBLISHABLE_KEY"], "accept": "application/json"}
     url = f"{values['API_URL']}/rest/v1/reads"
     requests = [

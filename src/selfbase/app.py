@@ -6,7 +6,7 @@ process which serves one of them does not pay for the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,16 @@ def make_gateway(project: Project) -> Gateway:
     return Gateway(OneProject(project), settings, project.events)
 
 
-async def open_services(project: Project) -> None:
-    """Opens every service, in the order of the table: what others build on comes first."""
-    for service in project.services.values():
+async def open_services(project: Project, between: Callable[[], Awaitable[None]]) -> None:
+    """Opens every service.  First those whose schemas users build on, then `between` (the user's
+    migrations), then those that read what is there by then."""
+    owners = [service for name, service in project.services.items() if name in SCHEMA_OWNERS]
+    for service in owners:
         await service.open()
+    await between()
+    for service in project.services.values():
+        if service not in owners:
+            await service.open()
 
 
 async def close_project(project: Project) -> None:
@@ -129,6 +135,9 @@ def _make_standalone_realtime(
 
     return make_standalone_realtime(layers, events, clock)
 
+
+# Services that bring tables of their own, which users' migrations refer to.
+SCHEMA_OWNERS = frozenset({"auth", "storage", "realtime"})
 
 # The services of a project, in the order in which they open.
 SERVICES: Mapping[str, Maker] = {

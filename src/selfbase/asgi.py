@@ -40,12 +40,16 @@ class _Served:
 
     async def open(self) -> None:
         project = await asyncio.to_thread(_prepare)
-        await open_services(project)
+        await open_services(project, _nothing)
         self._project, self._gateway = project, make_gateway(project)
 
     async def close(self) -> None:
         if self._project is not None:
             await close_project(self._project)
+
+
+async def _nothing() -> None:
+    """Whoever runs the database applies migrations to it."""
 
 
 def _prepare() -> Project:

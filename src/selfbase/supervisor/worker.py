@@ -123,9 +123,12 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> None:
     closers: list[Callable[[], Awaitable[None]]] = [lambda: close_project(project)]
     flusher = asyncio.create_task(_flush(worker.log))
     try:
-        await open_services(project)
-        if orders.prepare:
-            await asyncio.to_thread(_migrate_user_folder, worker, folder, stack)
+
+        async def migrate() -> None:
+            if orders.prepare:
+                await asyncio.to_thread(_migrate_user_folder, worker, folder, stack)
+
+        await open_services(project, migrate)
         closers += await _listen(worker, project)
         worker.say({"is": "ready", "pid": os.getpid()})
         await _obey(commands)
