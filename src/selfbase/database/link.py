@@ -11,6 +11,7 @@ import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import cast
 
 import psycopg
 from psycopg import pq
@@ -25,6 +26,7 @@ from selfbase.database.failures import (
     Diagnosis,
     failure_from_diagnosis,
 )
+from selfbase.database.libpq import find_send_sync
 
 STATEMENTS_MAX = 512
 _NUMBER = re.compile(r"(\d+)$")
@@ -85,6 +87,7 @@ class Link:
         self._parsing: set[tuple[str, bytes]] = set()
         self._counter = 0
         self._writing = False
+        self._flushing = False
         self._got_result = False
         conn.nonblocking = 1
         conn.enter_pipeline_mode()
@@ -105,13 +108,24 @@ class Link:
                 self._send(job, batch.plan_key, statement, _KEEP, fresh=fresh)
             if batch.begin is not None:
                 self._send_unnamed(job, batch.end, (), _SKIP)
-            self._conn.pipeline_sync()
+            self._sync()
         except psycopg.Error as error:
             self._break(str(error))
             raise ConnectionLost(str(error), sent=True) from error
         self.jobs.append(job)
-        self._flush()
         return job
+
+    def _sync(self) -> None:
+        """Ends a batch.  What is submitted in one turn of the loop leaves in one write: each write
+        wakes a process, which costs more than all of our own work on it."""
+        send_sync = find_send_sync()
+        if send_sync is None:
+            self._conn.pipeline_sync()
+        elif not send_sync(cast("pq.PGconn", self._conn).pgconn_ptr or 0):
+            raise psycopg.OperationalError(_message(self._conn))
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
 
     def _send(
         self, job: Job, plan_key: str, statement: Statement, step: int, *, fresh: bool
@@ -143,6 +157,9 @@ class Link:
         job.steps.append((step, None, b""))
 
     def _flush(self) -> None:
+        self._flushing = False
+        if self.lost:
+            return
         try:
             pending = self._conn.flush()
         except Exception as error:  # libpq reports a broken socket here
@@ -211,7 +228,7 @@ class Link:
             _, oldest = self._names.popitem(last=False)
             # Closing needs libpq 17; where it is missing the name is simply left to the session.
             self._conn.send_close_prepared(oldest)
-            self._conn.pipeline_sync()
+            self._sync()
             closing = Job(Batch("", (), ()), self._loop.create_future())
             closing.steps.append((_SKIP, None, b""))
             self.jobs.append(closing)
@@ -235,10 +252,9 @@ class Link:
     def _send_rollback(self) -> None:
         rollback = Job(Batch("", (), ()), self._loop.create_future())
         self._send_unnamed(rollback, b"rollback", (), _SKIP)
-        self._conn.pipeline_sync()
+        self._sync()
         # In front of whatever waits: an explicit transaction never shares its connection.
         self.jobs.append(rollback)
-        self._flush()
 
     async def cancel(self) -> None:
         """Asks the server to stop what this connection runs now, over a connection of its own."""
