@@ -1,7 +1,7 @@
 // Two people, one table, and row level security between them. Plain supabase-js.
 //
 //   selfbase start --detach && eval "$(selfbase status -o env | sed 's/^/export /')"
-//   npm install @supabase/supabase-js && node todos.mjs
+//   npm install @supabase/supabase-js && node todos.mjs       (Node.js 22 or newer)
 import { createClient } from '@supabase/supabase-js'
 
 const { API_URL, PUBLISHABLE_KEY } = process.env

@@ -1,8 +1,12 @@
 // The official quick start through supabase-js: prints one JSON object with what happened.
 import { createClient } from '@supabase/supabase-js'
+import ws from 'ws'
 
 const { API_URL, PUBLISHABLE_KEY, SECRET_KEY, ANON_KEY } = process.env
-const options = { auth: { persistSession: false, autoRefreshToken: false } }
+const options = {
+  auth: { persistSession: false, autoRefreshToken: false },
+  realtime: { transport: ws }, // Node.js before 22 has no WebSocket of its own
+}
 const must = ({ data, error }) => {
   if (error) throw new Error(JSON.stringify(error))
   return data

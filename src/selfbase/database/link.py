@@ -11,7 +11,7 @@ import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import pq
@@ -121,7 +121,7 @@ class Link:
         send_sync = find_send_sync()
         if send_sync is None:
             self._conn.pipeline_sync()
-        elif not send_sync(cast("pq.PGconn", self._conn).pgconn_ptr or 0):
+        elif not send_sync(int(cast("Any", self._conn).pgconn_ptr)):
             raise psycopg.OperationalError(_message(self._conn))
         if not self._flushing:
             self._flushing = True
