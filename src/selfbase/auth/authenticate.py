@@ -71,9 +71,9 @@ async def require_user(ctx: Context) -> None:
     subject, session_id = claims.get("sub"), claims.get("session_id")
     if not subject:
         raise BadJwt("invalid claim: missing sub claim")
-    if not _is_uuid(subject):
+    if not is_uuid(subject):
         raise BadJwt("invalid claim: sub claim must be a UUID")
-    if not _is_uuid(session_id):
+    if not is_uuid(session_id):
         session_id = None
     found = await ctx.core.read(_LOAD, str(subject), session_id)
     if not found:
@@ -120,7 +120,7 @@ def is_admin_bearer(ctx: Context) -> bool:
         return False
 
 
-def _is_uuid(value: object) -> bool:
+def is_uuid(value: object) -> bool:
     if not isinstance(value, str):
         return False
     try:

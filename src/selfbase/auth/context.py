@@ -29,6 +29,7 @@ from selfbase.kit.routes import Route
 if TYPE_CHECKING:
     from selfbase.auth.captcha import Captcha
     from selfbase.auth.hooks import Hooks
+    from selfbase.auth.issuers import Issuers
     from selfbase.auth.limits import Limiter
     from selfbase.auth.mail.mailer import Mailer
     from selfbase.auth.outgoing import Outgoing
@@ -56,6 +57,7 @@ class Core:
     captcha: Captcha
     hooks: Hooks
     outgoing: Outgoing
+    issuers: Issuers
 
     async def read(self, sql: bytes, *params: str | None) -> list[Any]:
         """Rows of a quick read in one round trip: the JSON of each row's only column."""

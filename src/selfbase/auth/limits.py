@@ -92,7 +92,7 @@ class Limiter:
         rate = find_rate(name, ctx.settings)
         if rate is None or not is_limited(ctx):
             return
-        wait_s = await self._take(f"{name}:{operation}:{ctx.ip}", rate, ctx)
+        wait_s = await self.take(ctx, f"{name}:{operation}:{ctx.ip}", rate)
         if wait_s is not None:
             raise OverRequestRateLimit(headers=_retry(wait_s))
 
@@ -111,11 +111,12 @@ class Limiter:
     ) -> None:
         rate = parse_rate(text)
         if rate is not None:
-            wait_s = await self._take(name, rate, ctx)
+            wait_s = await self.take(ctx, name, rate)
             if wait_s is not None:
                 raise failure(headers=_retry(wait_s))
 
-    async def _take(self, key: str, rate: Rate, ctx: Context) -> float | None:
+    async def take(self, ctx: Context, key: str, rate: Rate) -> float | None:
+        """Takes one from a bucket of any name; the seconds to wait when it is empty, else None."""
         return await self._buckets.take(key, rate, ctx.now.timestamp())
 
 

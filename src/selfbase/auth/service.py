@@ -25,6 +25,7 @@ from selfbase.auth.errors import (
     render_failure,
 )
 from selfbase.auth.hooks import Hooks
+from selfbase.auth.issuers import Issuers
 from selfbase.auth.limits import Buckets, Limiter, MemoryBuckets
 from selfbase.auth.mail.delivery import MailSink, Outbox, SmtpSink
 from selfbase.auth.mail.mailer import Mailer
@@ -213,6 +214,7 @@ def make_core(
         captcha=Captcha(outgoing),
         hooks=Hooks(outgoing),
         outgoing=outgoing,
+        issuers=Issuers(outgoing, clock),
     )
 
 

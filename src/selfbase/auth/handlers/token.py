@@ -27,6 +27,7 @@ from selfbase.auth.errors import (
     WeakPassword,
 )
 from selfbase.auth.flows import check_flow_life
+from selfbase.auth.handlers.grants import MORE_GRANTS
 from selfbase.auth.logic.passwords import Bcrypt, parse_hash
 from selfbase.auth.logic.pkce import check_verifier
 from selfbase.auth.logic.refresh import (
@@ -47,7 +48,6 @@ from selfbase.auth.password_rules import check_new_password
 from selfbase.auth.queries import flow as flow_rows
 from selfbase.auth.queries import sessions as rows
 from selfbase.auth.queries import users as user_rows
-from selfbase.auth.routes_more import MORE_GRANTS
 from selfbase.auth.sessions import (
     Grant,
     grant_tokens,
