@@ -13,7 +13,7 @@ from selfbase.identity.tokens import TokenInvalid
 from selfbase.kit.routes import Access
 from selfbase.storage.call import Surface
 from selfbase.storage.context import Context
-from selfbase.storage.errors import AccessDenied, RoleRefused, SchemaInvalid, StorageError
+from selfbase.storage.errors import RoleRefused, SchemaInvalid, StorageError, TokenRefused
 
 ANONYMOUS = make_caller({"role": "anon"}, "anon")
 
@@ -48,7 +48,7 @@ async def authenticate(request: Request, context: Context, access: Access) -> Ca
     """The caller of a REST request.
 
     Open routes have none; routes with optional proof fall back to an anonymous caller, whose
-    token is empty.  Raises SchemaInvalid, AccessDenied, RoleRefused.
+    token is empty.  Raises SchemaInvalid, TokenRefused, RoleRefused.
     """
     if access is Access.OPEN:
         return ANONYMOUS
@@ -62,7 +62,7 @@ async def authenticate(request: Request, context: Context, access: Access) -> Ca
             return ANONYMOUS
         if access is Access.SERVICE:
             raise RoleRefused(describe_token_failure(failure)) from None
-        raise AccessDenied(describe_token_failure(failure)) from None
+        raise TokenRefused(describe_token_failure(failure)) from None
     if access is Access.SERVICE and not caller.is_service:
         raise RoleRefused
     return caller

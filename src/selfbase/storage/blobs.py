@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,10 +45,12 @@ class BlobsFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: its length and the MD5 of these bytes."""
+    """What was written: its length and the MD5 of these bytes.  `segment` names it within a growing
+    blob, for stores that need to know."""
 
     size: int
     md5: bytes
+    segment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class BlobSeen:
 
 
 class Blobs(Protocol):
-    """Every method raises BlobsFailed, and the writing ones BlobsFull (`append` also BlobsBusy).
+    """Every method raises BlobsFailed, and the writing ones BlobsFull.
 
     When a writing method returns, its bytes survive a power cut; when it raises, or its stream
     does, no blob of that key exists (after a crash at most an unfinished file nobody lists as
@@ -70,12 +73,16 @@ class Blobs(Protocol):
     async def put(self, key: str, pieces: ByteStream) -> Written:
         """Writes a new blob from a stream."""
 
-    async def append(self, key: str, offset: int, pieces: ByteStream) -> Written:
-        """Adds bytes to a growing blob at `offset`; what lay beyond it is forgotten.  What has
-        arrived when the stream raises stays, durable or not: it counts only once recorded."""
+    def hold(self, growing: str) -> AbstractAsyncContextManager[None]:
+        """Keeps other processes from a growing blob.  Raises BlobsBusy when one of them has it."""
 
-    async def finish(self, growing: str, key: str, size: int) -> None:
-        """Turns a growing blob of `size` bytes into the blob `key`.  Idempotent."""
+    async def append(self, growing: str, offset: int, pieces: ByteStream) -> Written:
+        """Adds a segment to a growing blob at `offset`; what lay beyond it is forgotten.  Only while
+        holding it."""
+
+    async def finish(self, growing: str, key: str, segments: Sequence[Written]) -> None:
+        """Makes the blob `key` of a growing blob's segments, which stay until removed.  Doing it
+        again, with the same or more segments, replaces the blob.  Only while holding it."""
 
     async def concat(self, sources: Sequence[str], key: str) -> None:
         """A new blob of the bytes of all sources, which stay."""

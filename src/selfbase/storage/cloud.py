@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _READ_PIECE = 256 * 1024
 _HASH_INLINE = 64 * 1024
 _DELETE_BATCH = 1000
-_SEGMENT = re.compile(r".*/(\d+)-[0-9a-f]+")
 
 
 class CloudBlobs:
@@ -97,27 +96,23 @@ class CloudBlobs:
                 raise failure[0] from None
             raise
 
-    async def append(self, key: str, offset: int, pieces: ByteStream) -> Written:
-        base = self._path(key)
-        return await self._put(f"{base}/{offset:020d}-{secrets.token_hex(4)}", pieces)
+    @asynccontextmanager
+    async def hold(self, growing: str) -> AsyncIterator[None]:
+        # Nothing to keep apart: every segment has a name of its own, and the row says which count.
+        check_key(growing)
+        yield
 
-    async def finish(self, growing: str, key: str, size: int) -> None:
-        segments = await self._list_segments(growing)
-        chosen = _plan_segments(segments, size)
-        if chosen is None:
-            if await self._exists(key):
-                return
-            raise BlobsFailed(f"{growing}: bytes that were recorded are missing")
-        await self._put(self._path(key), self._read_all(chosen))
-        await self.remove([growing])
+    async def append(self, growing: str, offset: int, pieces: ByteStream) -> Written:
+        segment = f"{offset:020d}-{secrets.token_hex(8)}"
+        return replace(await self._put(f"{self._path(growing)}/{segment}", pieces), segment=segment)
 
-    async def _list_segments(self, growing: str) -> list[tuple[int, int, str]]:
-        found: list[tuple[int, int, str]] = []
-        async for path, size, _ in self._walk(f"{self._path(growing)}/"):
-            match = _SEGMENT.fullmatch(path)
-            if match is not None:
-                found.append((int(match[1]), size, path))
-        return sorted(found)
+    async def finish(self, growing: str, key: str, segments: Sequence[Written]) -> None:
+        base = self._path(growing)
+        paths = [f"{base}/{part.segment}" for part in segments if part.size]
+        try:
+            await self._put(self._path(key), self._read_all(paths))
+        except BlobNotFound as error:
+            raise BlobsFailed(f"{growing}: bytes that were recorded are missing") from error
 
     async def concat(self, sources: Sequence[str], key: str) -> None:
         await self._put(self._path(key), self._read_all([self._path(item) for item in sources]))
@@ -150,7 +145,7 @@ class CloudBlobs:
         paths: list[str] = []
         for key in keys:
             if key.startswith(f"{GROWING}/") and key.count("/") == 1:
-                paths += [path for _, _, path in await self._list_segments(key)]
+                paths += [path async for path, _, _ in self._walk(f"{self._path(key)}/")]
             else:
                 paths.append(self._path(key))
         for start in range(0, len(paths), _DELETE_BATCH):
@@ -183,14 +178,6 @@ class CloudBlobs:
                     if item["path"].startswith(prefix):
                         yield item["path"], item["size"], item["last_modified"]
 
-    async def _exists(self, key: str) -> bool:
-        try:
-            with _failures(key):
-                await obstore.head_async(self._store, self._path(key))
-        except BlobNotFound:
-            return False
-        return True
-
     async def close(self) -> None:
         return None
 
@@ -216,25 +203,6 @@ class _Tally:
 
     def written(self) -> Written:
         return Written(self._size, self._hash.digest())
-
-
-def _plan_segments(segments: list[tuple[int, int, str]], size: int) -> list[str] | None:
-    """Those segments that make up the bytes from 0 to `size`, or None when some are missing.
-
-    A segment that was written but never recorded may lie beside one at the same offset: only a
-    chain that ends exactly at `size` is right, and the recorded ones make such a chain.
-    """
-    by_offset: dict[int, list[tuple[int, str]]] = {}
-    for offset, length, path in segments:
-        by_offset.setdefault(offset, []).append((length, path))
-    chains: dict[int, list[str]] = {0: []}
-    for offset in sorted(by_offset):
-        if offset not in chains:
-            continue
-        for length, path in by_offset[offset]:
-            if length > 0:
-                chains.setdefault(offset + length, [*chains[offset], path])
-    return chains.get(size)
 
 
 async def _read_stream(key: str, result: Any) -> AsyncIterator[bytes]:

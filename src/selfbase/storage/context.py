@@ -20,6 +20,7 @@ from selfbase.storage.versions import make_version
 if TYPE_CHECKING:
     from selfbase.storage.buckets import Buckets
     from selfbase.storage.objects import Objects
+    from selfbase.storage.resumable import Resumables
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Context:
     faults: Faults = field(default_factory=Faults)
     objects: Objects = field(init=False)
     buckets: Buckets = field(init=False)
+    resumables: Resumables = field(init=False)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def make_version(self) -> str:

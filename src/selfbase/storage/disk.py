@@ -21,7 +21,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ _THREADS = 8
 _PIECE = 1024 * 1024
 _COPY_PIECE = 64 * 1024 * 1024
 _STAGING = "staging"
+_NO_LINKS = frozenset({errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP})
 _NO_KERNEL_COPY = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -122,8 +123,16 @@ class DiskBlobs:
             finally:
                 os.close(descriptor)
 
-    async def append(self, key: str, offset: int, pieces: ByteStream) -> Written:
-        path = self._path(key)
+    @asynccontextmanager
+    async def hold(self, growing: str) -> AsyncIterator[None]:
+        descriptor = await self._do(_lock_file, self._path(growing))
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    async def append(self, growing: str, offset: int, pieces: ByteStream) -> Written:
+        path = self._path(growing)
         writer = await self._do(_Appender, path, offset, self._faults)
         try:
             async for chunk in gather_pieces(pieces, _PIECE):
@@ -135,16 +144,17 @@ class DiskBlobs:
         finally:
             await asyncio.shield(self._do(writer.release))
 
-    async def finish(self, growing: str, key: str, size: int) -> None:
+    async def finish(self, growing: str, key: str, segments: Sequence[Written]) -> None:
+        size = sum(segment.size for segment in segments)
         await self._do(self._finish, self._path(growing), self._path(key), size)
 
     def _finish(self, growing: Path, target: Path, size: int) -> None:
-        if not growing.exists() and target.exists():
-            return
-        if size == 0 and not growing.exists():
-            growing.touch()
+        # A second name for the same file: it can still grow, should the row never be committed.
+        if growing.stat().st_size < size:
+            raise BlobsFailed(f"{growing.name}: bytes that were recorded are missing")
         os.truncate(growing, size)
-        self._rename(growing, target)
+        target.unlink(missing_ok=True)
+        self._link(growing, target)
 
     async def concat(self, sources: Sequence[str], key: str) -> None:
         await self._do(self._concat, [self._path(source) for source in sources], self._path(key))
@@ -168,12 +178,16 @@ class DiskBlobs:
     def _copy(self, source: Path, target: Path) -> None:
         # Blobs never change, so that two names for the same bytes are as good as two copies.
         try:
-            target.parent.mkdir(exist_ok=True)
-            os.link(source, target)
+            self._link(source, target)
         except FileNotFoundError:
             raise BlobNotFound(str(source)) from None
+
+    def _link(self, source: Path, target: Path) -> None:
+        target.parent.mkdir(exist_ok=True)
+        try:
+            os.link(source, target)
         except OSError as error:
-            if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
+            if error.errno not in _NO_LINKS:
                 raise
             self._concat([source], target)
             return
@@ -309,10 +323,7 @@ class _Writer:
 
 
 class _Appender:
-    """A growing file held by one writer: a lock of the system keeps other processes out.
-
-    The thread lock is for the same reason as in `_Writer`.
-    """
+    """A growing file at work.  The lock is for the same reason as in `_Writer`."""
 
     def __init__(self, path: Path, offset: int, faults: Faults) -> None:
         self._faults = faults
@@ -321,14 +332,10 @@ class _Appender:
         self._size = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self._descriptor).st_size < offset:
                 raise BlobsFailed(f"{path.name}: bytes that were recorded are missing")
             os.ftruncate(self._descriptor, offset)
             os.lseek(self._descriptor, offset, os.SEEK_SET)
-        except BlockingIOError:
-            self.release()
-            raise BlobsBusy(path.name) from None
         except BaseException:
             self.release()
             raise
@@ -378,6 +385,20 @@ async def gather_pieces(pieces: ByteStream, size: int) -> AsyncIterator[Chunk]:
         waiting.append(piece)
         held += len(piece)
     yield Chunk(waiting, is_last=True)
+
+
+def _lock_file(path: Path) -> int:
+    """An open file that the system keeps for this process alone, until it is closed or dies."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BlobsBusy(path.name) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:

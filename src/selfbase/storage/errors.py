@@ -103,6 +103,10 @@ class AccessDenied(StorageError):
     message = "Access denied"
 
 
+class TokenRefused(AccessDenied):
+    """The bearer token does not hold; every surface but S3 says so in the REST body."""
+
+
 class RoleRefused(AccessDenied):
     """A route for one role only: the one refusal that REST answers with a real 403."""
 

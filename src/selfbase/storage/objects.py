@@ -179,10 +179,11 @@ class Objects:
         stored: Stored,
         *,
         metadata: Mapping[str, Any] | None = None,
+        also: Sequence[Step] = (),
     ) -> StoredObject:
         """Makes the row name the stored bytes: from here on the upload counts.
 
-        When the database refuses, the bytes are removed.  When nobody can know whether it took the
+        `also` are steps that happen in the same transaction or not at all.  When the database refuses, the bytes are removed.  When nobody can know whether it took the
         row, they stay, and the collector decides.
         """
         owner = actor.caller.user_id
@@ -199,7 +200,9 @@ class Objects:
         )
         lock = by_service(SQL["lock_object"], permit.bucket.id, permit.name)
         try:
-            _, rows = await self._rows.run(actor, lock, step, lock_timeout_s=_LOCK_TIMEOUT_S)
+            _, rows, *_ = await self._rows.run(
+                actor, lock, step, *also, lock_timeout_s=_LOCK_TIMEOUT_S
+            )
         except (ConnectionLost, DatabaseUnavailable):
             raise
         except DatabaseFailure as failure:

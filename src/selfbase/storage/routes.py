@@ -14,6 +14,7 @@ from selfbase.storage.handlers import (
     listing,
     operations,
     render,
+    resumable,
     signing,
     upload,
 )
@@ -25,6 +26,7 @@ ROUTES: tuple[Route[Handler], ...] = (
     *listing.ROUTES,
     *changes.ROUTES,
     *signing.ROUTES,
+    *resumable.ROUTES,
     *render.ROUTES,
     *operations.ROUTES,
 )

@@ -46,6 +46,7 @@ from selfbase.storage.faults import Faults
 from selfbase.storage.objects import Objects
 from selfbase.storage.ports import ImageTransformer
 from selfbase.storage.queries import SQL
+from selfbase.storage.resumable import Resumables
 from selfbase.storage.routes import ROUTES
 from selfbase.storage.rows import Rows, by_service, service_actor
 from selfbase.storage.schema import OWNER, migrate_storage
@@ -53,6 +54,7 @@ from selfbase.storage.seed import seed_buckets
 from selfbase.storage.settings import StorageSettings
 
 SUPERUSER = "supabase_admin"
+_RESUMABLE = "/upload/resumable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,10 @@ class Storage:
             return self._render(surface, operation, storage_error(failure), request)
 
     def _find_route(self, request: Request) -> Found[Handler]:
-        _check_path(request.path)
-        found = self._router.find(request.method, request.path)
-        if not isinstance(found, Found) and request.method == "HEAD":
-            found = self._router.find("GET", request.path)
+        method, path = _target(request)
+        found = self._router.find(method, path)
+        if not isinstance(found, Found) and method == "HEAD":
+            found = self._router.find("GET", path)
         if not isinstance(found, Found):
             raise RouteNotFound(f"Route {request.method}:{request.path} not found")
         if not self.context.settings.enabled:
@@ -144,14 +146,22 @@ class Storage:
         return Health.HEALTHY
 
 
-def _check_path(raw_path: str) -> None:
-    """Refuses paths that do not decode to one text.  Raises SchemaInvalid."""
-    if "%" not in raw_path:
-        return
-    try:
-        unquote_to_bytes(raw_path).decode()
-    except UnicodeDecodeError:
-        raise SchemaInvalid(f"'{raw_path[:200]}' is not a valid url component") from None
+def _target(request: Request) -> tuple[str, str]:
+    """Method and path to look up.  Raises SchemaInvalid for a path that does not decode to a text.
+
+    Resumable uploads may come through clients that can only POST, and with a slash at the end.
+    """
+    method, path = request.method, request.path
+    if "%" in path:
+        try:
+            unquote_to_bytes(path).decode()
+        except UnicodeDecodeError:
+            raise SchemaInvalid(f"'{path[:200]}' is not a valid url component") from None
+    if path.startswith(_RESUMABLE):
+        path = path.rstrip("/")
+        if method == "POST":
+            method = request.headers.get("x-http-method-override").upper() or method
+    return method, path
 
 
 def make_storage(
@@ -244,6 +254,7 @@ def _standalone_keys(alone: StandaloneSettings) -> tuple[Key, ...]:
 def _assemble(context: Context, database: Database, *, migrate_as: str) -> Storage:
     context.objects = Objects(context)
     context.buckets = Buckets(context)
+    context.resumables = Resumables(context)
     return Storage(context, database, migrate_as=migrate_as)
 
 

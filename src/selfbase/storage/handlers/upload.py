@@ -73,7 +73,7 @@ async def _receive(
         upload = replace(upload, upsert=upsert)
         return await objects.put(actor, bucket_id, name, upload, pieces, standard=True)
     except Failure:
-        await _drain(request)
+        await drain(request)
         raise
 
 
@@ -137,7 +137,7 @@ async def _read_file(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[by
     form.close()
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
     """Reads on for a moment after a refusal: a client that is still sending would otherwise see its
     connection reset instead of the answer."""
     try:

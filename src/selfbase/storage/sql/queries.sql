@@ -239,3 +239,46 @@ where u.id = any (array(select jsonb_array_elements_text($1::jsonb)))
 -- name: delete_expired_resumables
 -- out the ids of resumable uploads whose time is over
 delete from _selfbase.resumable_uploads as u where u.expires_at < now() returning to_json(u.id)
+
+-- name: _resumable
+json_build_object(
+  'id', u.id, 'bucket_id', u.bucket_id, 'name', u.name, 'length', u.length, 'received', u.received,
+  'segments', u.segments, 'raw_metadata', u.raw_metadata, 'mime_type', u.mime_type,
+  'cache_control', u.cache_control, 'user_metadata', u.user_metadata, 'owner_id', u.owner_id,
+  'upsert', u.upsert, 'expires_at', extract(epoch from u.expires_at)
+)
+
+-- name: insert_resumable
+-- in id, bucket id, name, length or null, raw metadata, type, cache control, user metadata, owner id,
+-- upsert, seconds to live; out 1 upload
+insert into _selfbase.resumable_uploads as u (
+  id, bucket_id, name, length, raw_metadata, mime_type, cache_control, user_metadata, owner_id, upsert,
+  expires_at
+)
+values (
+  $1, $2, $3, $4::bigint, $5, $6, $7, $8::jsonb, $9, $10::boolean,
+  now() + make_interval(secs => $11::double precision)
+)
+returning <resumable>
+
+-- name: find_resumable
+-- in id; out 0..1 upload that has not expired
+select <resumable> from _selfbase.resumable_uploads as u where u.id = $1 and u.expires_at > now()
+
+-- name: find_completed
+-- in id, bucket id, name; out 0..1 object made of that upload
+select <object> from storage.objects as o where o.bucket_id = $2 and o.name = $3 and o.version = $1
+
+-- name: record_segment
+-- in id, bytes received before, bytes received now, the segment as JSON, length or null, seconds to
+-- live; out 0..1 upload.  Nothing happens when somebody else recorded meanwhile.
+update _selfbase.resumable_uploads as u
+set received = $3::bigint, segments = u.segments || jsonb_build_array($4::jsonb),
+  length = coalesce(u.length, $5::bigint),
+  expires_at = now() + make_interval(secs => $6::double precision)
+where u.id = $1 and u.received = $2::bigint
+returning <resumable>
+
+-- name: delete_resumable
+-- in id; out 0..1 id
+delete from _selfbase.resumable_uploads as u where u.id = $1 returning to_json(u.id)

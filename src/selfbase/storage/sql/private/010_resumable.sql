@@ -1,6 +1,6 @@
 -- Resumable uploads that are not complete.  Ours alone: the reference server keeps this beside the
--- bytes.  A row names one upload; `received` is how many bytes are safe; `digests` holds 16 bytes of
--- MD5 for each recorded segment.
+-- bytes.  A row names one upload; `received` is how many bytes are safe; `segments` are what they were
+-- recorded in: [size, MD5 in hex, name in the blob store] each.
 
 create table if not exists _selfbase.resumable_uploads (
   id text primary key,
@@ -8,7 +8,7 @@ create table if not exists _selfbase.resumable_uploads (
   name text not null,
   length bigint,
   received bigint not null default 0,
-  digests bytea not null default '',
+  segments jsonb not null default '[]',
   raw_metadata text not null default '',
   mime_type text not null,
   cache_control text not null,
