@@ -5,19 +5,18 @@ Source: reference/rest.md section 6.
 
 from __future__ import annotations
 
+import math
 from base64 import urlsafe_b64decode
-from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from selfbase.identity.caller import Caller, make_caller
-from selfbase.identity.tokens import TokenInvalid, TokenVerifier, keys_from_text
+from selfbase.identity.tokens import SKEW_S, TokenInvalid, TokenVerifier, keys_from_text
 from selfbase.kit.failures import ConfigurationError
 from selfbase.rest.errors import RestFailure
 from selfbase.rest.logic.claims import find_role
 from selfbase.rest.settings import RestSettings
-
-CALLERS_MAX = 1000
 
 _DECODE = {
     "empty": "Empty JWT is sent in Authorization header",
@@ -56,7 +55,8 @@ class Callers:
     def __init__(self, settings: RestSettings, tokens: TokenVerifier | None) -> None:
         self.tokens = tokens
         self._settings = settings
-        self._made: OrderedDict[str, tuple[Mapping[str, Any], Caller]] = OrderedDict()
+        self.hits = 0
+        self._made: dict[str, _Known] = {}
         self._anonymous = make_caller({}, settings.db_anon_role) if settings.db_anon_role else None
 
     def identify(self, authorization: str | None, now_s: float) -> Caller:
@@ -68,24 +68,42 @@ class Callers:
             return self._anonymous
         if self.tokens is None:
             raise RestFailure("PGRST300", 500, "Server lacks JWT secret")
+        known = self._made.get(token)
+        if known is not None and known.from_s <= now_s <= known.until_s:
+            self.hits += 1
+            return known.caller
         try:
             claims = self.tokens.verify(token, now_s=now_s, audience=self._settings.jwt_aud or None)
         except TokenInvalid as failure:
             raise _render_invalid(failure, token) from None
-        known = self._made.get(token)
-        if known is not None and known[0] is claims:
-            return known[1]
-        caller = self._make(claims, token)
-        self._made[token] = (claims, caller)
-        if len(self._made) > CALLERS_MAX:
-            self._made.popitem(last=False)
-        return caller
+        made = _Known(self._make(claims, token), *_find_span(claims))
+        self._made[token] = made
+        if len(self._made) > self._settings.jwt_cache_max_entries:
+            del self._made[next(iter(self._made))]
+        return made.caller
 
     def _make(self, claims: Mapping[str, Any], token: str) -> Caller:
         role = find_role(claims, self._settings.jwt_role_claim_key) or self._settings.db_anon_role
         if not role:
             raise _unauthorized("PGRST302", "Anonymous access is disabled")
         return make_caller(claims, role, token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A caller whose token was found genuine, and the time (Unix seconds) in which it is valid."""
+
+    caller: Caller
+    from_s: float
+    until_s: float
+
+
+def _find_span(claims: Mapping[str, Any]) -> tuple[float, float]:
+    """When a verified token is valid, with the skew verification allows."""
+    starts = [int(claims[name]) for name in ("nbf", "iat") if claims.get(name) is not None]
+    expires = claims.get("exp")
+    until_s = math.inf if expires is None else float(int(expires) + SKEW_S)
+    return (max(starts) - SKEW_S if starts else -math.inf), until_s
 
 
 def _read_bearer(authorization: str | None) -> str | None:

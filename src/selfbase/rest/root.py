@@ -69,10 +69,11 @@ async def _list_accessible(
         *list_pre_request(active.settings),
         Statement(read_sql("accessible").encode(), (schema.encode(),)),
     ]
+    frame = active.find_frame(caller, schema)
     batch = Batch(
-        plan_key=f"{caller.role}|{schema}",
+        plan_key=frame.plan_key,
         settings=(
-            *active.list_caller_settings(caller, schema),
+            *frame.settings,
             *list_request_settings(request),
             (b"transaction_read_only", b"on"),
         ),

@@ -151,7 +151,7 @@ class Rest:
         active = self.reloader.active or await self.reloader.wait_active(FIRST_LOAD_WAIT_S)
         if active is None:
             raise schema_cache_missing()
-        watch = Stopwatch(self._clock)
+        watch = Stopwatch(self._clock if active.settings.server_timing_enabled else None)
         now_s = self._clock.now().timestamp()
         caller = active.callers.identify(request.headers.find("authorization"), now_s)
         watch.mark("jwt")
@@ -286,10 +286,7 @@ class Rest:
         media = compiled.plan.handler.media
         if media.kind == "plan":
             body = b"\n".join(row[0] or b"" for row in results[0].rows)
-            headers = [("Content-Type", media.content_type)]
-            if compiled.ask.profiled:
-                headers.append(("Content-Profile", compiled.ask.schema))
-            return Answer(200, headers, body)
+            return Answer(200, list(compiled.content_headers), body)
         octets = compiled.plan.handler.octets
         outcome = read_outcome(results[0].rows[0], octets=octets)
         estimate = None
@@ -304,8 +301,6 @@ class Rest:
             window,
             total=total,
             canonical=canonical,
-            tx=active.settings.tx_override_allowed,
-            timezone=True,
         )
 
     def _describe(self, active: Active, ask: Ask) -> Response:
@@ -324,7 +319,7 @@ class Rest:
             links_max=self._database.settings.executor.links_max,
             links_open=self._database.count_links(self._login),
             waiting=self._database.count_waiting(self._login),
-            hits=tokens.hits if tokens else 0,
+            hits=active.callers.hits + tokens.hits if active and tokens else 0,
             misses=tokens.misses if tokens else 0,
         )
 

@@ -6,9 +6,9 @@ A reload makes a new `Active` and swaps it in; requests under way keep the one t
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psycopg
 
@@ -34,7 +34,17 @@ from selfbase.rest.settings import RestSettings, load_rest_settings
 
 QUIET_S = 0.1
 RETRY_S_MAX = 32.0
-PREFIXES_MAX = 2000
+FRAMES_MAX = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all requests of one caller to one schema have in common: the settings they begin with,
+    the name their statements are prepared under, and the isolation the role asks for."""
+
+    settings: Settings
+    plan_key: str
+    isolation: str | None
 
 
 @dataclass
@@ -46,46 +56,51 @@ class Active:
     callers: Callers
     options: PlanOptions
     mark: str
-    compiled: OrderedDict[Ask, Compiled] = field(default_factory=OrderedDict)
-    prefixes: OrderedDict[tuple[str, str, str], Settings] = field(default_factory=OrderedDict)
     timezones: frozenset[str] | None = None
+    _compiled: dict[Ask, Compiled] = field(default_factory=dict)
+    _frames: dict[tuple[str, str, str], Frame] = field(default_factory=dict)
 
     def compile(self, ask: Ask) -> Compiled:
         """The compiled request, made now when there is none of its kind.  Raises RestFailure."""
-        known = self.compiled.get(ask)
+        known = self._compiled.get(ask)
         if known is not None:
-            self.compiled.move_to_end(ask)
             return known
         made = compile_request(ask, self.catalog, self.options, self.mark)
-        self.compiled[ask] = made
-        if len(self.compiled) > self.settings.compiled_max:
-            self.compiled.popitem(last=False)
+        _keep(self._compiled, ask, made, self.settings.compiled_max)
         return made
 
-    def find_role(self, role: str) -> RoleSettings:
-        return self.catalog.roles.get(role) or RoleSettings()
-
-    def list_caller_settings(self, caller: Caller, schema: str) -> Settings:
-        """The settings every request of this caller begins with, in the order that matters: what
-        only the login role may set comes before the role."""
+    def find_frame(self, caller: Caller, schema: str) -> Frame:
+        """The frame of a caller.  Its settings stand in the order that matters: what only the login
+        role may set comes before the role."""
         key = (schema, caller.role, caller.claims_json)
-        known = self.prefixes.get(key)
+        known = self._frames.get(key)
         if known is not None:
-            self.prefixes.move_to_end(key)
             return known
+        role = self.catalog.roles.get(caller.role) or RoleSettings()
         path = dict.fromkeys([schema, *self.settings.db_extra_search_path])
         pairs = [
             ("search_path", ", ".join(quote_ident(name) for name in path)),
-            *self.find_role(caller.role).settings,
+            *role.settings,
             *((f"app.settings.{k}", v) for k, v in self.settings.app_settings.items()),
             ("role", caller.role),
             ("request.jwt.claims", caller.claims_json),
         ]
-        made = tuple((name.encode(), value.encode()) for name, value in pairs)
-        self.prefixes[key] = made
-        if len(self.prefixes) > PREFIXES_MAX:
-            self.prefixes.popitem(last=False)
+        encoded = tuple((name.encode(), value.encode()) for name, value in pairs)
+        made = Frame(encoded, f"{caller.role}|{schema}", role.isolation)
+        _keep(self._frames, key, made, FRAMES_MAX)
         return made
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _keep(kept: dict[K, V], key: K, value: V, most: int) -> None:
+    """Remembers a value; the one remembered first goes when there are too many.  A lookup then
+    costs one hash, and what is in use comes back at once."""
+    kept[key] = value
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 class Reloader:
@@ -198,7 +213,10 @@ class Reloader:
             # Tokens verified before stay verified.
             callers = previous.callers
         options = PlanOptions(
-            settings.db_aggregates_enabled, settings.db_plan_enabled, settings.db_max_rows
+            settings.db_aggregates_enabled,
+            settings.db_plan_enabled,
+            settings.db_max_rows,
+            settings.tx_override_allowed,
         )
         self.active = Active(settings, catalog, callers, options, self._mark)
         self._settings = settings

@@ -49,13 +49,14 @@ def make_batch(
     rollback = is_rolled_back(settings, preferences)
     if rollback:
         statements.append(Statement(b"set constraints all immediate", keep=False))
-    isolation = plan.isolation or active.find_role(caller.role).isolation
+    frame = active.find_frame(caller, compiled.ask.schema)
+    isolation = plan.isolation or frame.isolation
     begin = None
     if rollback or isolation:
         level = f" isolation level {isolation}" if isolation in _ISOLATION else ""
         begin = f"begin{level} {'read only' if plan.read_only else 'read write'}".encode()
     pairs = [
-        *active.list_caller_settings(caller, compiled.ask.schema),
+        *frame.settings,
         *list_request_settings(request),
         *((name.encode(), value.encode()) for name, value in plan.settings),
     ]
@@ -64,7 +65,7 @@ def make_batch(
     if plan.read_only and begin is None:
         pairs.append((b"transaction_read_only", b"on"))
     return Batch(
-        plan_key=f"{caller.role}|{compiled.ask.schema}",
+        plan_key=frame.plan_key,
         settings=tuple(pairs),
         statements=tuple(statements),
         read_only=plan.read_only,

@@ -7,29 +7,60 @@ Source: reference/rest.md section 10.2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from selfbase.rest.logic.catalog import Catalog
 from selfbase.rest.logic.names import build_array_literal
 from selfbase.rest.logic.payload import Payload
 from selfbase.rest.logic.plan import BODY, FIELD, LIMIT, Plan, Source
 from selfbase.rest.logic.plan_request import PlanOptions, plan_request
+from selfbase.rest.logic.preferences import list_applied
 from selfbase.rest.logic.render_request import Rendered, RenderedRequest, render_request
 from selfbase.rest.logic.request import Ask, Window
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What stays the same for every request of one kind."""
+    """What stays the same for every request of one kind.
+
+    `address` is the path of the answer's locations, `content_headers` tell of its body, `applied` is
+    the value of `Preference-Applied`.
+    """
 
     ask: Ask
     plan: Plan
     rendered: RenderedRequest
+    address: str
+    content_headers: tuple[tuple[str, str], ...]
+    applied: str
 
 
 def compile_request(ask: Ask, catalog: Catalog, options: PlanOptions, mark: str) -> Compiled:
     """Plans and renders.  Raises RestFailure."""
     plan = plan_request(ask, catalog, options)
-    return Compiled(ask, plan, render_request(plan, ask.preferences, options.rows_max, mark=mark))
+    content_headers = [("Content-Type", plan.handler.media.content_type)]
+    if ask.profiled:
+        content_headers.append(("Content-Profile", ask.schema))
+    return Compiled(
+        ask,
+        plan,
+        render_request(plan, ask.preferences, options.rows_max, mark=mark),
+        f"/{quote(ask.name)}",
+        tuple(content_headers),
+        _list_applied(ask, plan, options),
+    )
+
+
+def _list_applied(ask: Ask, plan: Plan, options: PlanOptions) -> str:
+    """The preferences that meant something for this plan."""
+    return list_applied(
+        ask.preferences,
+        resolution=ask.action == "insert" and (bool(plan.primary_key) or plan.on_conflict),
+        missing=ask.action in ("insert", "update"),
+        representation=plan.write is not None,
+        affected=ask.action in ("update", "delete", "call"),
+        tx=options.tx_override,
+    )
 
 
 def bind_values(

@@ -47,6 +47,8 @@ _OPERATOR = re.compile(
     r"|(eq|gte|gt|lte|lt|like|ilike|match|imatch)(?:\((any|all)\))?"
     r"|(fts|plfts|phfts|wfts)(?:\(([\w $]+)\))?)\."
 )
+# Most filters are of these, and their operand is the rest of the text.
+_PLAIN = re.compile(r"(not\.)?(eq|neq|gte|gt|lte|lt|cs|cd|ov)\.")
 _LIKE = frozenset({"like", "ilike"})
 
 _FIELD_NAME = "field name (* or [a..z0..9_$])"
@@ -415,6 +417,10 @@ def find_operation(text: str, slots: Slots) -> Operation | None:
 
     Raises SyntaxFailure for an operator whose operand is malformed.
     """
+    plain = _PLAIN.match(text)
+    if plain is not None:
+        slot = slots.add(text[plain.end() :])
+        return Operation(plain[2], plain[1] is not None, None, None, slot)
     cursor = Cursor(text)
     operation = _find_operator(cursor)
     if operation is None:

@@ -6,8 +6,8 @@ Source: RFC 9110 section 12.5.1; reference/rest.md section 2.7.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 _TOKEN = re.compile(r"^([A-Za-z0-9.*]+)/([A-Za-z0-9.*+-]+)")
 _PARAMETER = re.compile(r'\s*;\s*([A-Za-z0-9-]+)\s*=\s*(?:"([^"]*)"|([A-Za-z0-9|.-]+))')
@@ -27,8 +27,7 @@ _CHARSET = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MediaType:
+class MediaType(NamedTuple):
     """`kind` is any, array, object or plan for the types with a meaning of their own, else plain.
     `stripped` leaves nulls out.  `plan_for` and `plan_options` belong to execution plans."""
 

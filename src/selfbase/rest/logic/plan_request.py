@@ -46,6 +46,7 @@ class PlanOptions:
     aggregates: bool
     plans: bool
     rows_max: int | None
+    tx_override: bool = False
 
 
 def plan_request(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
@@ -81,7 +82,7 @@ def _plan_relation_read(ask: Ask, catalog: Catalog, options: PlanOptions) -> Pla
         root,
         handler,
         headers_only=ask.method == "HEAD",
-        count=ask.preferences.count,
+        count=ask.preferences.counting,
         primary_key=table.primary_key,
     )
 
@@ -104,7 +105,7 @@ def _plan_write(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
         handler,
         headers_only=False,
         write=write,
-        count=ask.preferences.count,
+        count=ask.preferences.counting,
         read_only=False,
         location_columns=table.primary_key if wants_location else (),
         primary_key=table.primary_key,
@@ -238,7 +239,7 @@ def _plan_call(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
         handler,
         headers_only=ask.method == "HEAD",
         call=_plan_call_statement(ask, function, root, set(keys), arguments),
-        count=preferences.count,
+        count=preferences.counting,
         read_only=not posted or function.volatility != "v",
         isolation=function.isolation,
         settings=function.settings,

@@ -5,8 +5,8 @@ Source: reference/rest.md section 2.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 _FAMILIES = {
     "resolution": ("merge-duplicates", "ignore-duplicates"),
@@ -18,13 +18,12 @@ _FAMILIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Preferences:
+class Preferences(NamedTuple):
     """What the client prefers; None where it said nothing (or nothing known)."""
 
     resolution: str | None = None
     representation: str | None = None
-    count: str | None = None
+    counting: str | None = None
     tx: str | None = None
     missing: str | None = None
     handling: str | None = None
@@ -38,7 +37,7 @@ class Preferences:
 
     def without_timezone(self) -> Preferences:
         """The same when the named time zone is not known: one more unknown preference."""
-        return replace(self, timezone=None, unknown=(*self.unknown, f"timezone={self.timezone}"))
+        return self._replace(timezone=None, unknown=(*self.unknown, f"timezone={self.timezone}"))
 
     @property
     def full(self) -> bool:
@@ -64,7 +63,7 @@ def parse_preferences(header: str) -> Preferences:
     return Preferences(
         resolution=found.get("resolution"),
         representation=found.get("return"),
-        count=found.get("count"),
+        counting=found.get("count"),
         tx=found.get("tx"),
         missing=found.get("missing"),
         handling=found.get("handling"),
@@ -82,7 +81,6 @@ def list_applied(
     representation: bool = False,
     affected: bool = False,
     tx: bool = False,
-    timezone: bool = False,
 ) -> str:
     """The value of `Preference-Applied`, empty when nothing applied.  The flags say which
     preferences meant something for this plan."""
@@ -91,10 +89,10 @@ def list_applied(
         f"resolution={p.resolution}" if resolution and p.resolution else "",
         f"missing={p.missing}" if missing and p.missing else "",
         f"return={p.representation}" if representation and p.representation else "",
-        f"count={p.count}" if p.count else "",
+        f"count={p.counting}" if p.counting else "",
         f"tx={p.tx}" if tx and p.tx else "",
         f"handling={p.handling}" if p.handling else "",
-        f"timezone={p.timezone}" if timezone and p.timezone else "",
+        f"timezone={p.timezone}" if p.timezone else "",
         f"max-affected={p.affected_max}"
         if affected and p.strict and p.affected_max is not None
         else "",

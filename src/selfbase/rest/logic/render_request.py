@@ -338,7 +338,7 @@ def _render_call(plan: Plan, preferences: Preferences, mark: str) -> Rendered:
     called = _render_call_source(call, sink)
     if function.returns_scalar or function.returns_set_of_scalar:
         source = f"SELECT {called} AS _scalar"
-        if call.arguments is None and call.parameters:
+        if call.arguments is None and call.parameters and not call.whole_body:
             source = f"SELECT {_name_call(function)}({_pass_body(call)}) AS _scalar FROM {called}"
     elif call.arguments is None and call.parameters and not call.whole_body:
         rows = f"LATERAL {_name_call(function)}({_pass_body(call)}) AS _call"

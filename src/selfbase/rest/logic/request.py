@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from selfbase.rest.errors import (
@@ -44,8 +44,7 @@ _ACTIONS: dict[tuple[str, str], Action] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One kind of request.  `body` is None when no body counts."""
 
     method: str
@@ -67,8 +66,7 @@ class Ask:
         return self.action == "call"
 
 
-@dataclass(frozen=True, slots=True)
-class BodyShape:
+class BodyShape(NamedTuple):
     """`kind` is object, array, raw (parsed by nobody) or form.  `keys` are sorted; those of a form
     stand as they came, with repeats."""
 

@@ -15,7 +15,6 @@ import orjson
 from selfbase.rest.errors import RestFailure, not_singular
 from selfbase.rest.logic.compile import Compiled
 from selfbase.rest.logic.database_errors import is_header
-from selfbase.rest.logic.preferences import list_applied
 from selfbase.rest.logic.request import Window
 
 HeaderList = list[tuple[str, str]]
@@ -79,11 +78,8 @@ def respond(
     *,
     total: int | None,
     canonical: str,
-    tx: bool,
-    timezone: bool,
 ) -> Answer:
-    """`canonical` is the sorted query; `tx` and `timezone` tell whether those preferences were
-    taken.  Raises RestFailure."""
+    """`canonical` is the sorted query.  Raises RestFailure."""
     ask = compiled.ask
     if ask.action == "read":
         status, headers, body = _respond_read(compiled, outcome, window, total, canonical)
@@ -91,9 +87,8 @@ def respond(
         status, headers, body = _respond_call(compiled, outcome, window, total)
     else:
         status, headers, body = _respond_write(compiled, outcome)
-    applied = _list_applied(compiled, tx=tx, timezone=timezone)
-    if applied:
-        headers.append(("Preference-Applied", applied))
+    if compiled.applied:
+        headers.append(("Preference-Applied", compiled.applied))
     if outcome.headers is not None or outcome.status is not None:
         status, headers = _override(outcome, status, headers)
     return Answer(status, headers, body)
@@ -102,13 +97,16 @@ def respond(
 def _respond_read(
     compiled: Compiled, outcome: Outcome, window: Window, total: int | None, canonical: str
 ) -> tuple[int, HeaderList, bytes]:
-    ask, plan = compiled.ask, compiled.plan
+    plan = compiled.plan
     if plan.handler.media.kind == "object" and outcome.page != 1:
         raise not_singular(outcome.page)
     status, content_range = _window_status(window, outcome.page, total)
-    where = f"/{quote(ask.name)}?{canonical}" if canonical else f"/{quote(ask.name)}"
-    headers: HeaderList = [("Content-Range", content_range), ("Content-Location", where)]
-    headers += list_content_headers(compiled)
+    where = f"{compiled.address}?{canonical}" if canonical else compiled.address
+    headers: HeaderList = [
+        ("Content-Range", content_range),
+        ("Content-Location", where),
+        *compiled.content_headers,
+    ]
     if plan.headers_only:
         return status, headers, b""
     return status, headers, outcome.body
@@ -136,14 +134,6 @@ def render_content_range(first: int, last: int, total: int | None) -> str:
     return f"{rows}/{'*' if total is None else total}"
 
 
-def list_content_headers(compiled: Compiled) -> HeaderList:
-    """Content-Type, and the profile it belongs to."""
-    headers = [("Content-Type", compiled.plan.handler.media.content_type)]
-    if compiled.ask.profiled:
-        headers.append(("Content-Profile", compiled.ask.schema))
-    return headers
-
-
 def _respond_call(
     compiled: Compiled, outcome: Outcome, window: Window, total: int | None
 ) -> tuple[int, HeaderList, bytes]:
@@ -153,7 +143,7 @@ def _respond_call(
     headers: HeaderList = [("Content-Range", content_range)]
     if plan.call.function.returns_void:
         return 204, headers, b""
-    headers += list_content_headers(compiled)
+    headers += compiled.content_headers
     return status, headers, b"" if plan.headers_only else outcome.body
 
 
@@ -161,7 +151,7 @@ def _respond_write(compiled: Compiled, outcome: Outcome) -> tuple[int, HeaderLis
     ask = compiled.ask
     full = ask.preferences.full
     headers: HeaderList = []
-    total = outcome.page if ask.preferences.count else None
+    total = outcome.page if ask.preferences.counting else None
     if ask.action == "insert":
         location = _render_location(compiled, outcome)
         if location:
@@ -180,7 +170,7 @@ def _respond_write(compiled: Compiled, outcome: Outcome) -> tuple[int, HeaderLis
         headers.append(("Content-Range", render_content_range(1, 0, total)))
         status = 200 if full else 204
     if full:
-        headers += list_content_headers(compiled)
+        headers += compiled.content_headers
         return status, headers, outcome.body
     return status, headers, b""
 
@@ -193,22 +183,7 @@ def _render_location(compiled: Compiled, outcome: Outcome) -> str:
         f"{quote(name, '')}={'is.null' if value is None else 'eq.' + quote(str(value), '')}"
         for name, value in pairs
     )
-    return f"/{quote(compiled.ask.name)}?{query}" if query else ""
-
-
-def _list_applied(compiled: Compiled, *, tx: bool, timezone: bool) -> str:
-    ask, plan = compiled.ask, compiled.plan
-    preferences = ask.preferences
-    insert = ask.action == "insert"
-    return list_applied(
-        preferences,
-        resolution=insert and (bool(plan.primary_key) or plan.on_conflict),
-        missing=ask.action in ("insert", "update"),
-        representation=plan.write is not None,
-        affected=ask.action in ("update", "delete", "call"),
-        tx=tx,
-        timezone=timezone,
-    )
+    return f"{compiled.address}?{query}" if query else ""
 
 
 def _override(outcome: Outcome, status: int, headers: HeaderList) -> tuple[int, HeaderList]:

@@ -24,6 +24,7 @@ from selfbase.rest.logic.grammar import guard as guard_syntax
 from selfbase.rest.logic.syntax import Field, Logic, Operation
 
 _INTEGER = re.compile(r"^\s*\(?(-?\d+)\)?\s*$")
+_CANONICAL = re.compile(r"^[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~-]*$")
 _SAFE = re.compile(r"^[A-Za-z0-9_.~=&-]*$")
 # More than this is no request but an attack on the planner.
 PARAMETERS_MAX = 2000
@@ -204,6 +205,8 @@ def parse_key(key: str) -> tuple[tuple[str, ...], Field]:
 
 def render_canonical(raw: str) -> str:
     """The query string with its parameters sorted by name, for Content-Location."""
+    if "&" not in raw and _CANONICAL.match(raw):
+        return raw
     pairs = split_query(raw)
     if len(pairs) > 1:
         pairs.sort(key=lambda pair: pair[0])

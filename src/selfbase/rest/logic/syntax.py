@@ -7,6 +7,7 @@ that differ in values only are equal here.  Source: reference/rest.md section 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,7 @@ class SelectRelation:
 SelectItem = SelectField | SelectRelation
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """`[not.]op[(modifier)]`.  `modifier` is any, all, or a text search language; `word` is the
     operand of `is`; every other operand is in slot number `slot`."""
 
