@@ -1,27 +1,41 @@
 """The only place that knows every service: makes a project and gives it its services.
 
-Ports between services are bound here.  Imports of services stand inside the makers, so that a
-process which serves one of them does not pay for the others.
+Ports between services are bound here.  Services are imported when they are made, so that a process
+which serves one of them does not pay for the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfbase.database.database import Database, DatabaseSettings
+from selfbase.database.executor import ExecutorSettings
 from selfbase.gateway.gateway import Gateway, OneProject
 from selfbase.gateway.settings import GatewaySettings
 from selfbase.http.values import Handler
 from selfbase.identity.secrets import Secrets
 from selfbase.kit.clock import SystemClock
 from selfbase.kit.events import Events
-from selfbase.kit.settings import Layer, load_settings
+from selfbase.kit.settings import Layer, ValuesLayer, load_settings
 from selfbase.project import Project, Service
+from selfbase.workspace.settings import StackSettings
 
-Maker = Callable[[Project], Service]
+if TYPE_CHECKING:
+    from selfbase.images.service import Images
+    from selfbase.storage.ports import (
+        ImageSource,
+        ImageTransformer,
+        Transformation,
+        TransformedImage,
+    )
+
+# How many connections all our processes may hold, by the size of the cluster; the rest is for
+# users, replication and maintenance.
+CONNECTIONS: Mapping[str, int] = {"small": 22, "medium": 80, "large": 160}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +43,13 @@ class Place:
     """Where a project runs: what the supervisor decided for this start.
 
     `conninfo` names the database without user and password.  `trusted` says that the server trusts
-    our private socket, so that no password is sent.
+    our private socket, so that no password is sent.  `run_dir` holds sockets of this machine's
+    workers.
     """
 
     api_url: str
     data_dir: Path
+    run_dir: Path
     conninfo: str
     trusted: bool
     smtp_host: str = "127.0.0.1"
@@ -44,10 +60,14 @@ def make_project(
     secrets: Secrets, layers: Sequence[Layer], place: Place, events: Events
 ) -> Project:
     """A project with all its services, none of them open yet."""
+    stack = load_settings(StackSettings, layers, owner="stack")
+    share = CONNECTIONS[stack.db_size] // stack.workers
     database = Database(
         DatabaseSettings(
             conninfo=place.conninfo,
             passwords={} if place.trusted else secrets.database_passwords,
+            executor=ExecutorSettings(links_max=max(2, min(10, share // 3))),
+            pool_max=max(2, min(10, share // 5)),
         ),
         events,
     )
@@ -57,26 +77,61 @@ def make_project(
         data_dir=place.data_dir,
         database=database,
         secrets=secrets,
-        layers=tuple(layers),
+        layers=(*layers, ValuesLayer(_plan_defaults(stack, place), "default")),
         events=events,
-        extras=_bind_ports(place),
     )
-    for name, maker in SERVICES.items():
-        project.services[name] = maker(project)
+    images: Images = _find("images", "make_images")(project)
+    catcher = None if place.smtp_port is None else (place.smtp_host, place.smtp_port)
+    buckets = _find("auth", "PostgresBuckets", "limits")(database) if stack.workers > 1 else None
+    # In the order in which they open.
+    project.services = {
+        "auth": _find("auth", "make_auth")(project, catcher=catcher, buckets=buckets),
+        "storage": _find("storage", "make_storage")(project, images=bind_images(images)),
+        "realtime": _find("realtime", "make_realtime")(project),
+        "images": images,
+        "rest": _find("rest", "make_rest")(project),
+        "meta": _find("meta", "make_meta")(project),
+    }
     return project
 
 
-def _bind_ports(place: Place) -> dict[str, Any]:
-    """What services are told of each other: where mail is caught."""
-    if place.smtp_port is None:
+def _plan_defaults(stack: StackSettings, place: Place) -> dict[str, Any]:
+    """What services take where nobody says otherwise."""
+    if stack.workers == 1:
         return {}
-    return {"mail_catcher": (place.smtp_host, place.smtp_port)}
+    return {"realtime.bus": f"unix:{place.run_dir / 'realtime.sock'}"}
+
+
+def _find(service: str, name: str, module: str = "service") -> Any:
+    return getattr(import_module(f"selfbase.{service}.{module}"), name)
+
+
+def bind_images(images: Images) -> ImageTransformer:
+    """Images as Storage wants to see them."""
+    from selfbase.images.errors import ImageFailure
+    from selfbase.storage.ports import ImageFailed, TransformedImage
+
+    class Transformer:
+        async def transform(
+            self, source: ImageSource, wanted: Transformation, accept: str
+        ) -> TransformedImage:
+            try:
+                made = await images.transform(source, wanted, accept)
+            except ImageFailure as failure:
+                raise ImageFailed(failure.message, failure.status) from failure
+            return TransformedImage(made.body, made.mime_type, made.etag, made.varies)
+
+    return Transformer()
 
 
 def make_gateway(project: Project) -> Gateway:
     """The public port of a process that serves one project."""
     settings = load_settings(GatewaySettings, project.layers, owner="gateway")
     return Gateway(OneProject(project), settings, project.events)
+
+
+# Services that bring tables of their own, which users' migrations refer to.
+SCHEMA_OWNERS = frozenset({"auth", "storage", "realtime"})
 
 
 async def open_services(project: Project, between: Callable[[], Awaitable[None]]) -> None:
@@ -98,78 +153,70 @@ async def close_project(project: Project) -> None:
     await project.database.close()
 
 
-def _make_rest(project: Project) -> Service:
-    from selfbase.rest.service import make_rest
-
-    return make_rest(project)
-
-
-def _make_standalone_rest(layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
-    from selfbase.rest.service import make_standalone_rest
-
-    return make_standalone_rest(layers, events, clock)
-
-
-def _make_auth(project: Project) -> Service:
-    from selfbase.auth.service import make_auth
-
-    return make_auth(project, catcher=project.extras.get("mail_catcher"))
-
-
-def _make_standalone_auth(layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
-    from selfbase.auth.service import make_standalone_auth
-
-    return make_standalone_auth(layers, events, clock)
-
-
-def _make_realtime(project: Project) -> Service:
-    from selfbase.realtime.service import make_realtime
-
-    return make_realtime(project)
-
-
-def _make_standalone_realtime(
-    layers: Sequence[Layer], events: Events, clock: SystemClock
-) -> Service:
-    from selfbase.realtime.service import make_standalone_realtime
-
-    return make_standalone_realtime(layers, events, clock)
-
-
-# Services that bring tables of their own, which users' migrations refer to.
-SCHEMA_OWNERS = frozenset({"auth", "storage", "realtime"})
-
-# The services of a project, in the order in which they open.
-SERVICES: Mapping[str, Maker] = {
-    "auth": _make_auth,
-    "rest": _make_rest,
-    "realtime": _make_realtime,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Standalone:
-    """One service alone, and the port its upstream listens on."""
+    """One service alone: the port its upstream listens on, and the variable that names it."""
 
-    make: Callable[[Sequence[Layer], Events, SystemClock], Service]
+    name: str
     port: int
     port_variable: str
 
+    def make(self, layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
+        """The service, set by its upstream's environment names alone."""
+        maker = _find(self.name, f"make_standalone_{self.name}")
+        if self.name == "storage":
+            images = make_images_alone(layers, events, clock)
+            made: Service = maker(layers, events, clock, images=images)
+        else:
+            made = maker(layers, events, clock)
+        return made
+
+
+def make_images_alone(
+    layers: Sequence[Layer], events: Events, clock: SystemClock
+) -> ImageTransformer:
+    """The transformer inside a Storage that runs alone, where upstream asks an imgproxy."""
+    return bind_images(_find("images", "make_standalone_images")(layers, events, clock))
+
 
 STANDALONE: Mapping[str, Standalone] = {
-    "auth": Standalone(_make_standalone_auth, 9999, "PORT"),
-    "rest": Standalone(_make_standalone_rest, 3000, "PGRST_SERVER_PORT"),
-    "realtime": Standalone(_make_standalone_realtime, 4000, "PORT"),
+    kind.name: kind
+    for kind in (
+        Standalone("rest", 3000, "PGRST_SERVER_PORT"),
+        Standalone("auth", 9999, "PORT"),
+        Standalone("storage", 5000, "SERVER_PORT"),
+        Standalone("realtime", 4000, "PORT"),
+        Standalone("meta", 8080, "PG_META_PORT"),
+        Standalone("images", 5001, "PORT"),
+    )
 }
 
 
-def find_handler(service: Service) -> Handler:
-    """A service is itself what a shell serves."""
-    return service
+def find_admin(service: Service) -> Handler | None:
+    """What a service alone serves on its admin port, or None when it has none."""
+    if service.name == "rest":
+        handler: Handler = _find("rest", "RestAdmin", "admin")(service)
+        return handler
+    return None
+
+
+# Where the settings of each part are declared.
+_SETTINGS: Mapping[str, str] = {
+    "stack": "workspace.settings:StackSettings",
+    "gateway": "gateway.settings:GatewaySettings",
+    "rest": "rest.settings:RestSettings",
+    "auth": "auth.settings:AuthSettings",
+    "storage": "storage.settings:StorageSettings",
+    "realtime": "realtime.settings:RealtimeSettings",
+    "images": "images.settings:ImagesSettings",
+    "meta": "meta.settings:MetaSettings",
+}
 
 
 def load_settings_classes() -> dict[str, type]:
     """Every settings class by its owner, for `selfbase config`."""
-    from selfbase.workspace.settings import StackSettings
-
-    return {"stack": StackSettings, "gateway": GatewaySettings}
+    classes: dict[str, type] = {}
+    for owner, place in _SETTINGS.items():
+        module, _, name = place.partition(":")
+        classes[owner] = getattr(import_module(f"selfbase.{module}"), name)
+    return classes

@@ -65,7 +65,8 @@ def _prepare() -> Project:
     bootstrap(administrator, secrets.database_passwords)
     place = Place(
         api_url=stack.public_url or f"http://{stack.host}:{stack.api_port}",
-        data_dir=layout.objects_dir,
+        data_dir=layout.root,
+        run_dir=layout.run_dir,
         conninfo=where,
         trusted=False,
     )

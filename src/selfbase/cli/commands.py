@@ -208,11 +208,8 @@ def _open_cluster(context: Context) -> Any:
 
 
 def _purge(context: Context) -> None:
-    data_dir: Path | None = None
     if context.layout.data_dir.parent.exists():
-        data_dir = _open_cluster(context).data_dir
-    if data_dir is not None and data_dir.exists():
-        shutil.rmtree(data_dir)
+        _open_cluster(context).remove()
     if context.layout.root.exists():
         shutil.rmtree(context.layout.root)
 

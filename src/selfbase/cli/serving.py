@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import click
 import uvloop
 
-from selfbase.app import STANDALONE, find_handler
+from selfbase.app import STANDALONE, find_admin
 from selfbase.cli.loglines import render_line
 from selfbase.http.server import Server
 from selfbase.kit.clock import SystemClock
@@ -45,13 +45,18 @@ def serve_service(name: str, host: str, port: int | None, environment: Mapping[s
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await service.open()
-        server = Server(find_handler(service), events)
+        servers = [Server(service, events)]
         try:
-            bound = await server.listen(host, chosen)
+            bound = await servers[0].listen(host, chosen)
             click.echo(f"{name} listens on http://{host}:{bound}", err=True)
+            admin, admin_port = find_admin(service), environment.get("PGRST_ADMIN_SERVER_PORT")
+            if admin is not None and admin_port:
+                servers.append(Server(admin, events))
+                await servers[1].listen(host, int(admin_port))
             await stop.wait()
         finally:
-            await server.close()
+            for server in servers:
+                await server.close()
             await service.close()
 
     uvloop.run(run())

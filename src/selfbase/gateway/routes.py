@@ -87,6 +87,8 @@ ROUTES: tuple[Row, ...] = (
     Row("/realtime/v1/api/", "realtime", "/api/", Gate.KEY),
     Row("/realtime/v1/", "realtime", "/socket/", Gate.KEY),
     Row("/storage/v1/", "storage", "/", Gate.OPEN, timeout_s=None, raw=True),
+    # Signed processing URLs; they carry whole addresses in their path.
+    Row("/images/v1/", "images", "/", Gate.OPEN, timeout_s=None, raw=True),
     Row("/functions/v1/", "functions", "/", Gate.OPEN, timeout_s=150.0, keys=False),
     Row("/pg/", "meta", "/", Gate.SERVICE, timeout_s=150.0),
     Row("/api/mcp", "studio", "", Gate.BLOCKED),

@@ -23,7 +23,6 @@ class Orders:
     prepare: bool
     workspace: str
     state_dir: str
-    objects_dir: str
     host: str
     api_port: int
     public_url: str

@@ -175,7 +175,6 @@ class Supervisor:
             prepare=prepare,
             workspace=str(self._options.workspace),
             state_dir=str(self.layout.root),
-            objects_dir=str(self.layout.objects_dir),
             host=stack.host,
             api_port=ports.api,
             public_url=render_public_url(stack, ports),

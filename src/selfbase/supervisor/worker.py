@@ -114,7 +114,8 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> None:
         await asyncio.to_thread(_bootstrap, orders, secrets)
     place = Place(
         api_url=orders.public_url,
-        data_dir=Path(orders.objects_dir),
+        data_dir=worker.layout.root,
+        run_dir=worker.layout.run_dir,
         conninfo=orders.conninfo,
         trusted=orders.trusted,
         smtp_port=orders.smtp_port,

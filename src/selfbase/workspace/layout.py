@@ -17,10 +17,6 @@ class Layout:
         return self.root / "db" / "data"
 
     @property
-    def objects_dir(self) -> Path:
-        return self.root / "storage"
-
-    @property
     def logs_dir(self) -> Path:
         return self.root / "logs"
 
