@@ -7,7 +7,7 @@ which serves one of them does not pay for the others.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,8 @@ CONNECTIONS: Mapping[str, int] = {"small": 22, "medium": 80, "large": 160}
 class Place:
     """Where a project runs: what the supervisor decided for this start.
 
-    `conninfo` names the database without user and password.  `trusted` says that the server trusts
-    our private socket, so that no password is sent.  `run_dir` holds sockets of this machine's
+    `conninfo` names the database without user and password; `passwords` are by role, and none is
+    sent for a role without one.  `run_dir` holds sockets of this machine's
     workers.
     """
 
@@ -51,7 +51,7 @@ class Place:
     data_dir: Path
     run_dir: Path
     conninfo: str
-    trusted: bool
+    passwords: Mapping[str, str] = field(repr=False)
     smtp_host: str = "127.0.0.1"
     smtp_port: int | None = None
 
@@ -65,7 +65,7 @@ def make_project(
     database = Database(
         DatabaseSettings(
             conninfo=place.conninfo,
-            passwords={} if place.trusted else secrets.database_passwords,
+            passwords=place.passwords,
             executor=ExecutorSettings(links_max=max(2, min(10, share // 3))),
             pool_max=max(2, min(10, share // 5)),
         ),
@@ -151,6 +151,12 @@ async def close_project(project: Project) -> None:
     for service in reversed(project.services.values()):
         await service.close()
     await project.database.close()
+
+
+async def collect_orphans(project: Project, *, dry_run: bool) -> dict[str, Any]:
+    """Removes, or only counts, the blobs no object names: for `selfbase storage gc`."""
+    storage: Any = project.services["storage"]
+    return asdict(await storage.collector.collect_orphans(dry_run=dry_run))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from selfbase.kit.failures import ConfigurationError, Unavailable
 from selfbase.kit.settings import EnvLayer, TomlLayer, load_settings
 from selfbase.project import Project
 from selfbase.workspace.config_toml import open_user_folder
-from selfbase.workspace.dsn import split_admin_url
+from selfbase.workspace.dsn import plan_passwords, split_admin_url
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.settings import StackSettings
 
@@ -62,13 +62,14 @@ def _prepare() -> Project:
     layout.make()
     secrets = open_secrets(layout.secrets_path, stack.project_ref)
     where, administrator = split_admin_url(stack.db_url)
-    bootstrap(administrator, secrets.database_passwords)
+    passwords = plan_passwords(secrets.database_passwords, administrator)
+    bootstrap(administrator, passwords.to_set)
     place = Place(
         api_url=stack.public_url or f"http://{stack.host}:{stack.api_port}",
         data_dir=layout.root,
         run_dir=layout.run_dir,
         conninfo=where,
-        trusted=False,
+        passwords=passwords.to_use,
     )
     return make_project(secrets, layers, place, Events())
 

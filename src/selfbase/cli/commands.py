@@ -349,6 +349,54 @@ def serve(service: str, host: str, port: int | None) -> None:
         serve_service(service, host, port, dict(os.environ))
 
 
+@cli.group()
+def gen() -> None:
+    """Generate code from the running project."""
+
+
+@gen.command("types")
+@DIR
+@click.argument("language", required=False)
+@click.option(
+    "--lang", default="typescript", show_default=True, help="typescript, go, swift, python"
+)
+@click.option("-s", "--schema", "schemas", multiple=True, help="Default: public.")
+def gen_types(
+    directory: str | None, language: str | None, lang: str, schemas: tuple[str, ...]
+) -> None:
+    """Print the types of the schema."""
+    from selfbase.cli.asking import fetch_types
+
+    with told_errors():
+        context = open_context(directory)
+        click.echo(fetch_types(context, language or lang, schemas or ("public",)), nl=False)
+
+
+@cli.group()
+def storage() -> None:
+    """Look after the files of the running project."""
+
+
+@storage.command("gc")
+@DIR
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--json", "as_json", is_flag=True)
+def storage_gc(directory: str | None, dry_run: bool, as_json: bool) -> None:
+    """Remove blobs that no object names any more."""
+    import orjson
+
+    from selfbase.cli.asking import collect_garbage
+
+    with told_errors():
+        found = collect_garbage(open_context(directory), dry_run=dry_run)
+        if as_json:
+            click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+            return
+        done = "would be removed" if dry_run else "removed"
+        click.echo(f"{found['seen']} blobs seen, {found['orphans']} orphans {done}", nl=False)
+        click.echo(f" ({found['orphan_bytes']} bytes)")
+
+
 @cli.command()
 def version() -> None:
     """Print the version."""

@@ -66,14 +66,15 @@ class MetricsPort:
         return {name: text for name, text in zip(names, answers, strict=True) if text}
 
 
-async def ask_socket(socket: str, path: str) -> str:
-    """The body of a GET over a Unix socket, or nothing when nobody answers."""
+async def ask_socket(socket: str, path: str, method: str = "GET") -> str:
+    """The body of a request over a Unix socket, or nothing when nobody answers."""
     try:
         reader, writer = await asyncio.open_unix_connection(socket)
     except OSError:
         return ""
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n".encode())
+        head = f"{method} {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode())
         answer = await reader.read()
     except OSError:
         return ""

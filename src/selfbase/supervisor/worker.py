@@ -14,15 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import uvloop
 
-from selfbase.app import Place, close_project, make_gateway, make_project, open_services
+from selfbase.app import (
+    Place,
+    close_project,
+    collect_orphans,
+    make_gateway,
+    make_project,
+    open_services,
+)
 from selfbase.database.bootstrap import BootstrapError, bootstrap
 from selfbase.database.migrations import MigrationError
 from selfbase.gateway.health import probe_project
 from selfbase.http.server import Server
 from selfbase.http.values import Request, Response, WebSocket, json_response
-from selfbase.identity.secrets import Secrets, open_secrets
+from selfbase.identity.secrets import open_secrets
 from selfbase.kit.events import Events
 from selfbase.kit.failures import Failure
 from selfbase.kit.settings import EnvLayer, Layer, TomlLayer, ValuesLayer, load_settings
@@ -31,6 +39,7 @@ from selfbase.supervisor.logfiles import LogWriter
 from selfbase.supervisor.messages import Orders, parse_message, parse_orders, render_message
 from selfbase.supervisor.metrics import Metrics
 from selfbase.workspace.config_toml import UserFolder, open_user_folder
+from selfbase.workspace.dsn import plan_passwords
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.migrations import (
     apply_migrations,
@@ -44,7 +53,7 @@ FLUSH_S = 0.25
 
 
 class AdminHandler:
-    """The worker's own socket: metrics and health, for the supervisor."""
+    """The worker's own socket: metrics, health and maintenance, for supervisor and commands."""
 
     def __init__(self, project: Project, metrics: Metrics) -> None:
         self._project = project
@@ -56,6 +65,9 @@ class AdminHandler:
             return Response(200, [("content-type", kind)], self._metrics.render().encode())
         if request.path == "/health":
             return json_response(await probe_project(self._project))
+        if (request.method, request.path) == ("POST", "/storage/gc"):
+            collect = collect_orphans(self._project, dry_run="dry_run=true" in request.query)
+            return json_response(await collect)
         return Response(404)
 
     async def connect(self, socket: WebSocket) -> None:
@@ -94,9 +106,9 @@ def run_worker(environment: dict[str, str]) -> int:
     worker = Worker(orders, layout, Events(log, metrics), log, metrics, say)
     try:
         uvloop.run(_serve(worker, environment))
-    except (Failure, BootstrapError, MigrationError) as error:
+    except (Failure, BootstrapError, MigrationError, psycopg.Error) as error:
         hint = getattr(error, "hint", None)
-        say({"is": "failed", "message": str(error), "hint": hint})
+        say({"is": "failed", "message": str(error).strip(), "hint": hint})
         return 1
     finally:
         log.close()
@@ -110,14 +122,16 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> None:
     stack = load_settings(StackSettings, layers, owner="stack")
     secrets = open_secrets(worker.layout.secrets_path, stack.project_ref)
     commands = await _open_commands()
+    administrator = "" if orders.trusted else orders.admin_conninfo
+    passwords = plan_passwords(secrets.database_passwords, administrator)
     if orders.prepare:
-        await asyncio.to_thread(_bootstrap, orders, secrets)
+        await asyncio.to_thread(bootstrap, orders.admin_conninfo, passwords.to_set)
     place = Place(
         api_url=orders.public_url,
         data_dir=worker.layout.root,
         run_dir=worker.layout.run_dir,
         conninfo=orders.conninfo,
-        trusted=orders.trusted,
+        passwords=passwords.to_use,
         smtp_port=orders.smtp_port,
     )
     project = make_project(secrets, layers, place, worker.events)
@@ -127,7 +141,8 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> None:
 
         async def migrate() -> None:
             if orders.prepare:
-                await asyncio.to_thread(_migrate_user_folder, worker, folder, stack)
+                conninfo = project.database.conninfo_for("postgres")
+                await asyncio.to_thread(_migrate_user_folder, worker, folder, stack, conninfo)
 
         await open_services(project, migrate)
         closers += await _listen(worker, project)
@@ -144,18 +159,13 @@ def plan_layers(folder: UserFolder, overrides: dict[str, Any]) -> list[Layer]:
     return [ValuesLayer(overrides), EnvLayer(folder.variables), TomlLayer(folder.config)]
 
 
-def _bootstrap(orders: Orders, secrets: Secrets) -> None:
-    bootstrap(orders.admin_conninfo, secrets.database_passwords)
-
-
-def _migrate_user_folder(worker: Worker, folder: UserFolder, stack: StackSettings) -> None:
+def _migrate_user_folder(
+    worker: Worker, folder: UserFolder, stack: StackSettings, conninfo: str
+) -> None:
     def say(text: str) -> None:
         worker.say({"is": "progress", "message": text})
 
     supabase = folder.supabase_dir
-    conninfo = worker.orders.conninfo + " user=postgres"
-    if not worker.orders.trusted:
-        conninfo = worker.orders.admin_conninfo
     if stack.migrations_enabled:
         apply_migrations(conninfo, list_migrations(supabase / "migrations"), say)
     if stack.seed_enabled:
