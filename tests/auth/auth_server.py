@@ -175,6 +175,7 @@ async def open_auth(
         "GOTRUE_SMS_MAX_FREQUENCY": "0",
         "GOTRUE_RATE_LIMIT_EMAIL_SENT": "1000",
         "SELFBASE_AUTH_PASSWORD_HASH_COST": "4",
+        "SELFBASE_AUTH_ANSWER_FLOOR_S": "0",
         **{f"GOTRUE_{name}": value for name, value in variables.items()},
     }
     seen: list[Event] = []

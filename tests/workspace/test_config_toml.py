@@ -61,3 +61,16 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "supabase" / "config.toml").write_text("[api\n")
     with pytest.raises(ConfigurationError, match=r"supabase/config\.toml is not valid TOML"):
         open_user_folder(tmp_path, {})
+
+
+def test_texts_of_mails_are_read_from_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "supabase"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "templates" / "invite.html").write_text("<p>{{ .Token }}</p>")
+    config = '[auth.email.template.invite]\nsubject = "Hi"\ncontent_path = "./supabase/templates/invite.html"\n'
+    (folder / "config.toml").write_text(config)
+    tree = open_user_folder(tmp_path, {}).config
+    assert tree["auth"]["email"]["template"]["invite"]["content"] == "<p>{{ .Token }}</p>"
+    (folder / "config.toml").write_text(config.replace("invite.html", "missing.html"))
+    with pytest.raises(ConfigurationError, match="content_path"):
+        open_user_folder(tmp_path, {})

@@ -30,8 +30,8 @@ _FIVE_MINUTES_S, _HOUR_S = 300.0, 3600.0
 class Buckets(Protocol):
     """Where buckets are kept."""
 
-    async def take(self, key: str, rate: Rate, now_s: float) -> float | None:
-        """Takes one; the seconds to wait when the bucket is empty, else None."""
+    async def take(self, key: str, rate: Rate, now_s: float, cost: int = 1) -> float | None:
+        """Takes `cost`; the seconds to wait when the bucket is empty, else None."""
 
 
 class MemoryBuckets:
@@ -41,8 +41,8 @@ class MemoryBuckets:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._buckets_max = buckets_max
 
-    async def take(self, key: str, rate: Rate, now_s: float) -> float | None:
-        bucket, wait_s = take(self._buckets.get(key), rate, now_s)
+    async def take(self, key: str, rate: Rate, now_s: float, cost: int = 1) -> float | None:
+        bucket, wait_s = take(self._buckets.get(key), rate, now_s, cost)
         self._buckets[key] = bucket
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._buckets_max:
@@ -50,16 +50,21 @@ class MemoryBuckets:
         return wait_s
 
 
-_TAKE = b"""insert into _selfbase_auth.rate_buckets as b (key, level, at)
-values ($1, $2::float8 - 1, to_timestamp($4::float8))
-on conflict (key) do update set
-  level = least($2::float8, b.level + greatest(0, extract(epoch from excluded.at - b.at)) / $3::float8)
-    - case when least($2::float8, b.level
-        + greatest(0, extract(epoch from excluded.at - b.at)) / $3::float8) >= 1 then 1 else 0 end,
-  taken = least($2::float8, b.level
-    + greatest(0, extract(epoch from excluded.at - b.at)) / $3::float8) >= 1,
-  at = excluded.at
+# In: key, burst, seconds for one more, now (unix), cost.  Out: whether there was one to take, and
+# the level after.  One row is locked.
+_TAKE = b"""insert into _selfbase_auth.rate_buckets as b (key, level, taken, at)
+values ($1, $2::float8 - $5::int, true, to_timestamp($4::float8))
+on conflict (key) do update set (level, taken, at) = (
+  select case when now_level >= 1 then now_level - $5::int else now_level end, now_level >= 1,
+    greatest(b.at, excluded.at)
+  from (select least($2::float8, b.level + greatest(0, extract(epoch from excluded.at - b.at))
+    / $3::float8) as now_level) as levels)
 returning taken, level"""
+_SWEEP = Batch(
+    "auth", (),
+    (Statement(b"delete from _selfbase_auth.rate_buckets where at < now() - interval '2 hours'"),),
+)  # fmt: skip
+SWEEP_EVERY = 1000
 
 
 class PostgresBuckets:
@@ -67,14 +72,19 @@ class PostgresBuckets:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._taken = 0
 
-    async def take(self, key: str, rate: Rate, now_s: float) -> float | None:
+    async def take(self, key: str, rate: Rate, now_s: float, cost: int = 1) -> float | None:
         if rate.burst < 1:
             return rate.refill_s
+        # Digests: addresses of people stay out of the table.
         hidden = hashlib.sha256(key.encode()).hexdigest()
-        values = (hidden, str(float(rate.burst)), str(rate.refill_s), repr(now_s))
+        values = (hidden, str(float(rate.burst)), str(rate.refill_s), repr(now_s), str(cost))
         statement = Statement(_TAKE, tuple(value.encode() for value in values))
         (result,) = await self._database.run(Batch("auth", (), (statement,)), login=AUTH_ADMIN)
+        self._taken += 1
+        if self._taken % SWEEP_EVERY == 0:
+            await self._database.run(_SWEEP, login=AUTH_ADMIN)
         taken, level = result.rows[0]
         if taken == b"t":
             return None
@@ -96,22 +106,29 @@ class Limiter:
         if wait_s is not None:
             raise OverRequestRateLimit(headers=_retry(wait_s))
 
-    async def check_mail(self, ctx: Context) -> None:
+    async def check_mail(self, ctx: Context, *, cost: int = 1) -> None:
         """The quota of mails of the whole project.  Raises OverEmailSendRateLimit."""
         await self._check_quota(
-            ctx, "mail", ctx.settings.rate_limit_email_sent, OverEmailSendRateLimit
+            ctx, "mail", ctx.settings.rate_limit_email_sent, OverEmailSendRateLimit, cost
         )
+
+    async def find_gap(self, ctx: Context, key: str, gap_s: float) -> int:
+        """Seconds until `key` may be used again after its last use; 0 uses it now."""
+        if gap_s <= 0:
+            return 0
+        wait_s = await self._buckets.take(f"gap:{key}", Rate(1, gap_s), ctx.now.timestamp())
+        return 0 if wait_s is None else math.ceil(wait_s)
 
     async def check_sms(self, ctx: Context) -> None:
         """The quota of SMS of the whole project.  Raises OverSmsSendRateLimit."""
         await self._check_quota(ctx, "sms", ctx.settings.rate_limit_sms_sent, OverSmsSendRateLimit)
 
     async def _check_quota(
-        self, ctx: Context, name: str, text: str, failure: type[AuthFailure]
+        self, ctx: Context, name: str, text: str, failure: type[AuthFailure], cost: int = 1
     ) -> None:
         rate = parse_rate(text)
         if rate is not None:
-            wait_s = await self.take(ctx, name, rate)
+            wait_s = await self._buckets.take(name, rate, ctx.now.timestamp(), cost)
             if wait_s is not None:
                 raise failure(headers=_retry(wait_s))
 

@@ -72,6 +72,18 @@ def _security_words(wait_s: int) -> str:
     return f"For security purposes, you can only request this after {wait_s} seconds."
 
 
+async def pretend_mail(ctx: Context, address: str) -> None:
+    """For an address nothing is sent to: the same refusals, at the same times, as for one that
+    gets mail."""
+    wait_s = await ctx.core.limiter.find_gap(ctx, address, ctx.settings.smtp_max_frequency)
+    if wait_s > 0:
+        raise OverEmailSendRateLimit(
+            _security_words(wait_s), headers=[("Retry-After", str(wait_s))]
+        )
+    if not ctx.settings.mailer_autoconfirm:
+        await ctx.core.limiter.check_mail(ctx, cost=0)
+
+
 async def check_mail_quota(ctx: Context) -> None:
     """The project's quota of mails; none where addresses count as confirmed anyway."""
     if not ctx.settings.mailer_autoconfirm:

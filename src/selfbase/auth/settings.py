@@ -101,7 +101,15 @@ def _load_mail(kind: str, layers: Sequence[Layer]) -> MailText:
                 found[part] = str(value)
                 break
     for layer in layers:
-        info = SettingInfo((), f"auth.email.{group}.{short}.content", "", None, False, (), True)
+        info = SettingInfo(
+            env=(f"GOTRUE_MAILER_TEMPLATES_{kind.upper()}_CONTENT",),
+            toml=f"auth.email.{group}.{short}.content",
+            help="",
+            unit=None,
+            secret=False,
+            choices=(),
+            runtime=True,
+        )
         inline = layer.find(OWNER, f"mailer_templates_{kind}_content", info)
         if inline is not None:
             found["content"] = str(inline)

@@ -49,6 +49,9 @@ class SecuritySettings:
         False, "PASSWORD_HIBP_FAIL_CLOSED", "Refuse when the leak service does not answer."
     )
     password_hash_cost: int = setting(10, help="bcrypt cost of new hashes.")
+    answer_floor_s: float = setting(
+        0.1, help="Least time of answers that must not tell who has an account.", unit="s"
+    )
     password_threads_max: int = setting(2, help="Threads that compute password hashes.")
     security_captcha_enabled: bool = gotrue(
         False, "SECURITY_CAPTCHA_ENABLED", "Ask for a captcha.", toml="auth.captcha.enabled"

@@ -49,7 +49,26 @@ def open_user_folder(root: Path, environment: Mapping[str, str]) -> UserFolder:
         tree = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{FOLDER}/config.toml is not valid TOML: {error}") from None
-    return UserFolder(root, substitute(tree, variables), variables)
+    config = substitute(tree, variables)
+    for group in ("template", "notification"):
+        _read_contents(root, config, group)
+    return UserFolder(root, config, variables)
+
+
+def _read_contents(root: Path, config: Any, group: str) -> None:
+    """Puts the text of each mail's `content_path` beside it as `content`."""
+    email = config.get("auth", {}).get("email", {})
+    for name, mail in (email.get(group) or {}).items():
+        place = mail.get("content_path") if isinstance(mail, dict) else None
+        if not isinstance(place, str):
+            continue
+        # The CLI takes the path from the project's root; older files mean the supabase folder.
+        found = next((p for p in (root / place, root / FOLDER / place) if p.is_file()), None)
+        if found is None:
+            raise ConfigurationError(
+                f"{FOLDER}/config.toml: content_path of auth.email.{group}.{name} is no file: {place}"
+            )
+        mail["content"] = found.read_text()
 
 
 def substitute(node: Any, variables: Mapping[str, str]) -> Any:

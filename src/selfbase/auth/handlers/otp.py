@@ -18,6 +18,7 @@ from selfbase.auth.errors import (
     ValidationFailed,
 )
 from selfbase.auth.flows import begin_flow, read_challenge, redirect_target
+from selfbase.auth.levelling import levelled
 from selfbase.auth.logic.addresses import parse_email, parse_phone
 from selfbase.auth.logic.fields import Fields
 from selfbase.auth.logic.pkce import Challenge
@@ -27,6 +28,7 @@ from selfbase.database.database import Transaction
 from selfbase.http.values import Response, json_response
 
 
+@levelled
 async def send_otp(ctx: Context) -> Response:
     """A code or link to sign in with, by mail or phone."""
     body = await ctx.fields()
@@ -40,6 +42,7 @@ async def send_otp(ctx: Context) -> Response:
     raise ValidationFailed("One of email or phone must be set")
 
 
+@levelled
 async def send_magic_link(ctx: Context) -> Response:
     """The older form of /otp for e-mail."""
     return await _send_magic_link(ctx, await ctx.fields(), create=True)
@@ -155,6 +158,7 @@ async def _send(ctx: Context, tx: Transaction, user: User, phone: str, channel: 
     return await one_time.send_phone_code(ctx, tx, user, phone, "sms", channel)
 
 
+@levelled
 async def recover(ctx: Context) -> Response:
     """A link to choose a new password; the same answer for everybody."""
     body = await ctx.fields()
@@ -169,9 +173,12 @@ async def recover(ctx: Context) -> Response:
             await one_time.send_mail_code(
                 ctx, tx, user, one_time.RECOVERY, redirect_to=target, pkce=challenge is not None
             )
+        else:
+            await one_time.pretend_mail(ctx, email)
     return json_response({})
 
 
+@levelled
 async def resend(ctx: Context) -> Response:
     """Sends a pending code again; the same answer when nothing is pending."""
     body = await ctx.fields()
@@ -201,9 +208,7 @@ async def _resend_mail(ctx: Context, body: Fields, kind: str, email: str) -> Res
     challenge, target = read_challenge(body), redirect_target(ctx, body)
     async with ctx.transaction("sending a mailed code again") as tx:
         user = await rows.find_user_by_email(tx, email, ctx.settings.jwt_aud)
-        if user is None:
-            return json_response({})
-        if kind == "signup" and user.email_confirmed_at is None:
+        if user is not None and kind == "signup" and user.email_confirmed_at is None:
             await begin_flow(
                 tx, challenge, provider="email", method="email/signup", user_id=user.id
             )
@@ -211,13 +216,15 @@ async def _resend_mail(ctx: Context, body: Fields, kind: str, email: str) -> Res
                 ctx, tx, user, one_time.CONFIRMATION, redirect_to=target,
                 pkce=challenge is not None,
             )  # fmt: skip
-        elif kind == "email_change" and user.email_change:
+        elif user is not None and kind == "email_change" and user.email_change:
             await begin_flow(
                 tx, challenge, provider="email_change", method="email_change", user_id=user.id
             )
             await one_time.send_email_change(
                 ctx, tx, user, user.email_change, redirect_to=target, pkce=challenge is not None
             )
+        else:
+            await one_time.pretend_mail(ctx, email)
     return json_response({})
 
 

@@ -44,13 +44,16 @@ class Bucket:
     at_s: float
 
 
-def take(bucket: Bucket | None, rate: Rate, now_s: float) -> tuple[Bucket, float | None]:
-    """The bucket after one more, and how long to wait when there was none to take."""
+def take(
+    bucket: Bucket | None, rate: Rate, now_s: float, cost: int = 1
+) -> tuple[Bucket, float | None]:
+    """The bucket after one more, and how long to wait when there was none to take.  A cost of 0
+    only looks."""
     if bucket is None:
         level = float(rate.burst)
     else:
         gained = max(0.0, now_s - bucket.at_s) / rate.refill_s
         level = min(float(rate.burst), bucket.level + gained)
     if level >= 1:
-        return Bucket(level - 1, now_s), None
+        return Bucket(level - cost, now_s), None
     return Bucket(level, now_s), (1 - level) * rate.refill_s
