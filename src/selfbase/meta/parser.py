@@ -32,6 +32,7 @@ class Parser:
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
+        self._ended: list[asyncio.subprocess.Process] = []
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._idle: asyncio.TimerHandle | None = None
@@ -82,7 +83,9 @@ class Parser:
         return answer
 
     async def _start(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
+        if self._process is not None and self._process.returncode is not None:
+            self._end()
+        if self._process is None:
             # The child sees our package and nothing of our environment.
             path = str(Path(selfbase.__file__).parents[1])
             self._process = await asyncio.create_subprocess_exec(
@@ -101,14 +104,18 @@ class Parser:
             self._idle = None
 
     def _end(self) -> None:
-        if self._process is not None and self._process.returncode is None:
+        """Kills the child; the next request gets a new one at once."""
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+            self._ended = [old for old in self._ended if old.returncode is None]
+            self._ended.append(self._process)
+            self._process = None
 
     async def close(self) -> None:
         """Ends the child and waits for it."""
         self._stop_idle_timer()
         self._end()
-        if self._process is not None:
-            await self._process.wait()
-            self._process = None
+        for process in self._ended:
+            await process.wait()
+        self._ended.clear()

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from selfbase.database.database import Database
 from selfbase.http.values import BodyIncomplete, BodyTooLarge, Request, Response, WebSocket
 from selfbase.identity.tokens import TokenInvalid, TokenVerifier
 from selfbase.kit.clock import Clock
@@ -30,6 +31,7 @@ from selfbase.meta.parser import Parser
 from selfbase.meta.routes import ROUTES
 from selfbase.meta.settings import MetaSettings, StandaloneSettings
 from selfbase.meta.targets import (
+    APPLICATION_NAME,
     ProjectTargets,
     StandaloneTargets,
     Target,
@@ -86,7 +88,7 @@ class Meta:
             self._check_caller(found.route, request)
             return await found.route.handler(self._make_call(found.route, request))
         except Failure as failure:
-            return render_failure(failure)
+            return render_failure(failure, request.method, operation)
         except Exception as error:
             self._events.emit(
                 UnexpectedFailure(operation, type(error).__name__, _where(error), request.id)
@@ -184,21 +186,15 @@ class Meta:
         finally:
             self._places.release()
 
-    async def generate_types(
-        self, language: str, schemas: Sequence[str] = (), options: TypeOptions | None = None
-    ) -> str:
-        """Types of the configured database for `selfbase gen types`.  Raises Failure."""
-        target = self._targets.find(None, "", read_only=self.settings.read_only)
-        async with self._open(target, None) as connection:
-            return await generate_types(
-                connection, language, schemas, options or TypeOptions.from_settings(self.settings)
-            )
 
-
-def render_failure(failure: Failure) -> Response:
-    """`{"error": message}`; for refused SQL and large results with what else is known."""
+def render_failure(failure: Failure, method: str, operation: str) -> Response:
+    """`{"error": message}`; where the client sent the SQL, with all that PostgreSQL said."""
     if isinstance(failure, SqlRefused):
-        return answer_json(failure.fields, failure.status)
+        if operation == "meta.query.run":
+            return answer_json(failure.fields, failure.status)
+        # Parity: a list that fails is our fault, a write that fails the client's.
+        status = 500 if method == "GET" else failure.status
+        return answer_json({"error": failure.message}, status)
     if isinstance(failure, BodyTooLarge):
         return answer_json({"error": "Request body is too large"}, 413)
     if isinstance(failure, BodyIncomplete):
@@ -222,6 +218,24 @@ def _where(error: BaseException) -> str:
     if trace is None:
         return ""
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+
+
+async def generate_database_types(
+    database: Database,
+    language: str,
+    schemas: Sequence[str] = (),
+    options: TypeOptions | None = None,
+) -> str:
+    """Types for `selfbase gen types`: `language` is one of `LANGUAGES`, no schemas means all but
+    the system's.  Raises Failure."""
+    open_for_types = open_connection(
+        database.conninfo_for("postgres", application_name=APPLICATION_NAME),
+        connect_timeout_s=15.0,
+        query_timeout_s=None,
+        result_bytes_max=0,
+    )
+    async with open_for_types as connection:
+        return await generate_types(connection, language, schemas, options or TypeOptions())
 
 
 def make_meta(project: Project) -> Meta:
