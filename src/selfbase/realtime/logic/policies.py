@@ -134,7 +134,9 @@ class _Compiler:
         if _is(node, ast.BoolExpr) and node.boolop == BoolExprType.AND_EXPR:
             parts = list(node.args)
         for part in parts:
-            found = self._equality(part) if _is(part, ast.A_Expr) else None
+            if not _is(part, ast.A_Expr) or self._is_constant(part):
+                continue
+            found = self._equality(part)
             if found is None or part.name[0].sval != "=":
                 continue
             if self._columns[found[0]] not in _FAMILIES[3]:
