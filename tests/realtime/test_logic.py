@@ -190,7 +190,9 @@ names = ("config", "broadcast", "presence", "postgres_changes", "replay", "priva
 
 
 @given(st.dictionaries(st.sampled_from(names), json), json, json)
-def test_any_join_payload_is_read(payload: dict[str, object], config: object, changes: object) -> None:
+def test_any_join_payload_is_read(
+    payload: dict[str, object], config: object, changes: object
+) -> None:
     parse_join(payload)
     parse_join({"config": config})
     request = parse_join({"config": {"postgres_changes": changes, "broadcast": config}})
@@ -349,6 +351,9 @@ def test_partitions_are_planned() -> None:
     existing = {"messages_2026_11_10", "messages_2026_11_18", "messages_2026_11_20", "messages_x"}
     missing, old = plan_partitions(existing, now, timedelta(hours=72))
     assert [str(day) for day in missing] == [
-        "2026-11-19", "2026-11-21", "2026-11-22", "2026-11-23",
+        "2026-11-19",
+        "2026-11-21",
+        "2026-11-22",
+        "2026-11-23",
     ]
     assert old == ["messages_2026_11_10"]

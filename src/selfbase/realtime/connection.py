@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from selfbase.http.values import WebSocket, WebSocketClosed
 from selfbase.realtime.channel import Channel
 from selfbase.realtime.core import Core
@@ -49,20 +51,24 @@ class Connection:
         self.core.meters.connected.inc()
         clock, socket = self.core.clock, self.socket
         try:
-            while not self.closed:
+            while True:
                 frame = await socket.receive()
                 self.last_seen_s = clock.monotonic_s()
-                self.core.meters.input_bytes.inc(len(frame))
-                self.take(frame)
+                if not self.closed:
+                    self.core.meters.input_bytes.inc(len(frame))
+                    self.take(frame)
         except WebSocketClosed:
             pass
         finally:
             self.closed = True
             self.core.connections.pop(self, None)
             self.core.meters.connected.dec()
-            for channel in list(self.channels.values()):
-                channel.leave()
-            self.channels.clear()
+            self._leave_all()
+
+    def _leave_all(self) -> None:
+        for channel in list(self.channels.values()):
+            channel.leave()
+        self.channels.clear()
 
     def take(self, frame: str | bytes) -> None:
         """One frame of the client."""
@@ -114,6 +120,9 @@ class Connection:
         """Ends the connection; nothing more is written to it."""
         if not self.closed:
             self.closed = True
+            self.core.connections.pop(self, None)
+            # Not at once: a room may be in the middle of writing to all its members.
+            asyncio.get_running_loop().call_soon(self._leave_all)
             self.core.tasks.start("close socket", self.socket.close(code, reason))
 
     def check_idle(self, now_s: float) -> None:

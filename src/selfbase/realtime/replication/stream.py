@@ -184,6 +184,7 @@ class Stream:
     def _finish(self, failure: StreamRefused | None) -> None:
         if not self._started.done():
             self._started.set_exception(failure or StreamRefused("stopped"))
+            self._started.exception()  # whoever started us may be gone already
         if not self._ended.done():
             self._ended.set_result(failure)
 
