@@ -7,7 +7,6 @@ import asyncio
 import orjson
 import pytest
 import websockets
-
 from tests.realtime.conftest import Stand
 
 READ_OWN = (

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-
 from tests.realtime.conftest import Client, Stand, Start
 
 ME = "11111111-1111-1111-1111-111111111111"

@@ -9,9 +9,9 @@ import httpx
 import orjson
 import pytest
 import websockets
+from tests.realtime.conftest import Stand, Start
 
 from selfbase.realtime.events import FrameDropped, SlowConsumerDropped
-from tests.realtime.conftest import Stand, Start
 
 KIND_3 = b"\x03\x01\x01\x0a\x02\x00%c17realtime:ahi%s"
 

@@ -18,9 +18,9 @@ from selfbase.realtime.logic.filters import (
 from selfbase.realtime.logic.joins import parse_binding, parse_join, render_bindings
 from selfbase.realtime.logic.jsonvalues import find_built_in, make_type, parse_array
 from selfbase.realtime.logic.limits import CallLimit, RateWindow
+from selfbase.realtime.logic.pgoutput import Unchanged
 from selfbase.realtime.logic.policies import NotSent, Plan, Policy, plan_policies
 from selfbase.realtime.logic.presence import Diff, OutOfStep, PresenceState, render_state
-from selfbase.realtime.logic.pgoutput import Unchanged
 
 
 @pytest.mark.parametrize(

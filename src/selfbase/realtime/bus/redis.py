@@ -20,6 +20,7 @@ from selfbase.realtime.bus.port import QUEUED_MAX, BusUnavailable, OnState, Rece
 RETRY_S, RETRY_S_MAX = 0.2, 5.0
 WAIT_S = 5.0
 PIPELINE_MAX = 200
+PUBLISH_TRIES, PUBLISH_RETRY_S = 3, 0.05
 PING_S, SILENT_S_MAX = 2.0, 8.0
 # A topic that nobody publishes on: subscribing to it proves that the bus works.
 _ANCHOR = "anchor"
@@ -131,12 +132,17 @@ class RedisBus:
                 self._drained.set()
                 await self._queued.wait()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), PIPELINE_MAX))]
-            pipeline = self._client.pipeline(transaction=False)
-            for topic, data in batch:
-                pipeline.publish(self._prefix + topic, self._worker + data)
-            # Lost with the connection: `is_up` falls and is repaired by the other task.
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await pipeline.execute()
+            # A connection of the pool may have died with an earlier Redis: the next one is new.
+            # What cannot be sent even so is lost with the bus, and repaired after it.
+            for _ in range(PUBLISH_TRIES):
+                pipeline = self._client.pipeline(transaction=False)
+                for topic, data in batch:
+                    pipeline.publish(self._prefix + topic, self._worker + data)
+                try:
+                    await pipeline.execute()
+                    break
+                except (RedisError, OSError, TimeoutError):
+                    await asyncio.sleep(PUBLISH_RETRY_S)
 
     def publish(self, topic: str, data: bytes) -> None:
         if self.is_up:

@@ -128,6 +128,7 @@ class Stream:
         self._relations: dict[int, Relation] = {}
         self._chunk = Chunk()
         self._in_transaction = False
+        self._partial = False  # the last chunk ended within a transaction
         self._begin = Begin(0, 0)
         self._status_due_s = 0.0
         self._thread = threading.Thread(target=self._run, name="realtime stream", daemon=True)
@@ -307,8 +308,9 @@ class Stream:
                 if result is not None and result.status == ExecStatus.FATAL_ERROR:
                     raise _refusal(result)
                 raise StreamRefused("the server ended the stream")
-            # Nothing more is here: what has come so far goes out at once.
-            self._hand_over(conn)
+            # Nothing more is here: whole transactions that have come so far go out at once.
+            if not self._in_transaction:
+                self._hand_over(conn)
             self._wait(conn, 1.0)
             conn.consume_input()
 
@@ -346,7 +348,7 @@ class Stream:
 
     def _hand_over(self, conn: PGconn) -> None:
         chunk = self._chunk
-        if not chunk.changes:
+        if not chunk.changes and not (chunk.end_lsn and self._partial):
             return
         while not self._slots.acquire(timeout=1.0):
             # The other side is behind: read no further, but stay alive to the server.
@@ -354,6 +356,7 @@ class Stream:
                 return
             self._send_status_when_due(conn)
         self._chunk = Chunk()
+        self._partial = self._in_transaction
         if chunk.end_lsn:
             self._handed = chunk.end_lsn
         self._loop_call(self._on_chunk, chunk)
