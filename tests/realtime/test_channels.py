@@ -266,7 +266,7 @@ async def _has_connections(stand: Stand, count: int) -> bool:
 async def test_silent_sockets_are_closed(start: Start) -> None:
     stand = await start(socket_idle_s=0.0)
     client = await stand.connect()
-    for connection in stand.realtime.core.connections:
+    for connection in list(stand.realtime.core.connections):
         connection.check_idle(time.monotonic() + 1)
     await client.closed.wait()
 

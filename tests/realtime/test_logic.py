@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import orjson
 import pytest
 from hypothesis import given
@@ -42,11 +44,10 @@ def test_filters_are_read(text: str, expected: list[Filter]) -> None:
     assert list(parse_filters(text)) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a", "a=b", "a=foo.1", "a=in.1", "a=in.()x", "a=is.maybe", "=eq.1", "a=eq", 5, "x" * 9000]
-    + ["a=in.(" + ",".join("1" * 101) + ")"],
-)
+NONSENSE = ("a", "a=b", "a=foo.1", "a=in.1", "a=in.()x", "a=is.maybe", "=eq.1", "a=eq", 5)
+
+
+@pytest.mark.parametrize("text", [*NONSENSE, "x" * 9000, f"a=in.({','.join('1' * 101)})"])
 def test_filters_that_make_no_sense_are_refused(text: object) -> None:
     with pytest.raises(FilterInvalid):
         parse_filters(text)
@@ -54,10 +55,8 @@ def test_filters_that_make_no_sense_are_refused(text: object) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(FilterInvalid):
         parse_filters(text)
-    except FilterInvalid:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -114,10 +113,8 @@ def test_nested_arrays_and_bounds() -> None:
 
 @given(st.text(alphabet='{}",\\ab', max_size=12))
 def test_torn_array_literals_are_errors(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError, IndexError):
         parse_array(text)
-    except (ValueError, IndexError):
-        pass
 
 
 @pytest.mark.parametrize(

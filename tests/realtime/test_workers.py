@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,11 @@ def make_bus(request: pytest.FixtureRequest) -> Iterator[MakeBus]:
 
 
 @pytest.fixture
-async def pair(start: Start, make_bus: MakeBus) -> AsyncIterator[tuple[Stand, Stand]]:
+async def pair(start: Start, make_bus: MakeBus) -> tuple[Stand, Stand]:
     one, two = await start(make_bus("one" * 6)), await start(make_bus("two" * 6))
     await one.until(lambda: _sees(one, 1))
     await two.until(lambda: _sees(two, 1))
-    yield one, two
+    return one, two
 
 
 async def _sees(stand: Stand, count: int) -> bool:

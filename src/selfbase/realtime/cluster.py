@@ -105,6 +105,8 @@ class Cluster:
 
     def show(self) -> None:
         """Tells the others that we live, and how."""
+        if not self.bus.is_shared:
+            return
         beat = {
             "worker": self.worker,
             "wants": self._hooks.is_wanted_here(),

@@ -211,6 +211,9 @@ class Realtime:
             return
         await socket.accept()
         self.core.feed.touch()
+        if not self.core.connections:
+            # The worker that reads the log must not stop for want of clients.
+            asyncio.get_running_loop().call_soon(self._cluster.show)
         await Connection(self.core, socket, version, token, read_headers(request)).run()
 
     def _admit(self, request: Request) -> str:
