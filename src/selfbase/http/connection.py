@@ -418,10 +418,15 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._closing = True
+        if self._task is not None:
+            # The request before is still being answered; its answer is the last one here.
+            self.pause_reading()
+            if self._incoming is not None:
+                self._incoming.lose()
+            return
         response = json_response({"message": refused.message}, refused.status)
-        if self._task is None:
-            body = response.body if isinstance(response.body, bytes) else b""
-            self.transport.write(self._render_head(response, False) + body)
+        body = response.body if isinstance(response.body, bytes) else b""
+        self.transport.write(self._render_head(response, False) + body)
         self.transport.close()
 
     def drain(self) -> None:
