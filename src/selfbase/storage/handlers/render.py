@@ -26,7 +26,7 @@ from selfbase.storage.logic.headers import (
 from selfbase.storage.logic.transformations import (
     parse_transformation,
     read_transformation,
-    render_transformation,
+    render_applied,
 )
 from selfbase.storage.ports import ImageFailed, ImageSource, ImageTransformer, Transformation
 from selfbase.storage.signing import Scope, split_signed_path, verify_url_token
@@ -64,7 +64,8 @@ async def render_signed_image(call: Call) -> Response:
         call.context, token, call.params["bucket"], call.params["name"], Scope.DOWNLOAD
     )
     signed = str(claims.get("transformations") or "")
-    wanted = parse_transformation(signed, call.context.settings)
+    chosen = str(claims.get("format") or "")
+    wanted = parse_transformation(signed, chosen, call.context.settings)
     found = await find_as_service(call, *split_signed_path(claims))
     return await _render(call, found, wanted, formatdate(int(claims["exp"]), usegmt=True))
 
@@ -98,7 +99,7 @@ async def _render(
         ("last-modified", render_last_modified(found)),
         ("x-robots-tag", str(found.metadata.get("xRobotsTag") or "none")),
         ("x-content-type-options", "nosniff"),
-        ("x-transformations", render_transformation(wanted)),
+        ("x-transformations", render_applied(wanted)),
     ]
     if image.mime_type.startswith("image/svg"):
         headers.append(("content-security-policy", "sandbox; default-src 'none'"))

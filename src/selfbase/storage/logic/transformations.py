@@ -55,26 +55,51 @@ def _number(fields: Fields, name: str) -> float | None:
         raise SchemaInvalid(f"querystring/{name} must be number") from None
 
 
+_IMGPROXY_RESIZE = {"cover": "fill", "contain": "fit", "fill": "force"}
+
+
 def render_transformation(wanted: Transformation) -> str:
-    """The text of a signed URL's `transformations`, and of `X-Transformations`."""
-    parts = [
-        ("height", wanted.height),
-        ("width", wanted.width),
-        ("resize", wanted.resize),
-        ("quality", wanted.quality),
-        ("format", wanted.format),
-        ("gravity", wanted.gravity),
-        ("x_offset", wanted.x_offset),
-        ("y_offset", wanted.y_offset),
-    ]
-    return ",".join(
-        f"{name}:{value:g}" if isinstance(value, float) else f"{name}:{value}"
-        for name, value in parts
-        if value is not None
-    )
+    """The text of a signed URL's `transformations`."""
+    return ",".join(_describe(wanted, "resize", wanted.resize))
 
 
-def parse_transformation(text: str, settings: StorageSettings) -> Transformation:
+def render_applied(wanted: Transformation) -> str:
+    """The text of `X-Transformations`, in the words of imgproxy."""
+    return ",".join(_describe(wanted, "resizing_type", _IMGPROXY_RESIZE[wanted.resize]))
+
+
+def _describe(wanted: Transformation, resize_name: str, resize: str) -> list[str]:
+    parts: list[str] = []
+    if wanted.height:
+        parts.append(f"height:{wanted.height}")
+    if wanted.width:
+        parts.append(f"width:{wanted.width}")
+    if parts:
+        parts.append(f"{resize_name}:{resize}")
+    if wanted.quality:
+        parts.append(f"quality:{wanted.quality}")
+    if wanted.format and wanted.format != "origin":
+        parts.append(f"format:{wanted.format}")
+    if wanted.gravity:
+        offsets = (wanted.x_offset, wanted.y_offset)
+        given = wanted.gravity != "sm" and any(offset is not None for offset in offsets)
+        text = "".join(f":{offset or 0:g}" for offset in offsets) if given else ""
+        parts.append(f"gravity:{wanted.gravity}{text}")
+    return parts
+
+
+def parse_transformation(
+    text: str, chosen_format: str, settings: StorageSettings
+) -> Transformation:
     """The inverse of `render_transformation`; what was signed has been checked once."""
-    pairs = (part.partition(":") for part in text.split(",") if part)
-    return read_transformation(Fields({name: value for name, _, value in pairs}), settings)
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, value = part.partition(":")
+        if name == "gravity":
+            value, *offsets = value.split(":")
+            values.update(zip(("x_offset", "y_offset"), offsets, strict=False))
+        if value:
+            values[name] = value
+    if chosen_format:
+        values["format"] = chosen_format
+    return read_transformation(Fields(values), settings)
