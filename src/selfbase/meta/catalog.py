@@ -43,6 +43,7 @@ class Kind:
 
 SCHEMAS = Kind("schema", "schemas", defaults={"ids": None, "with_system": True})
 TABLES = Kind("table", "tables", has_columns=True, defaults={"ids": None})
+TABLE_NAMES = Kind("table", "table_names")
 VIEWS = Kind("view", "views", has_columns=True, defaults={"ids": None})
 MATERIALIZED_VIEWS = Kind(
     "materialized view", "materialized_views", has_columns=True, defaults={"ids": None}

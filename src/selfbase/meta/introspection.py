@@ -36,7 +36,7 @@ async def load_introspection(
     all_types = Page(params={"with_arrays": True, "with_rows": True})
     return Introspection(
         schemas=await load(catalog.SCHEMAS, with_system=False),
-        tables=await load(catalog.TABLES),
+        tables=await load(catalog.TABLE_NAMES),
         foreign_tables=await load(catalog.FOREIGN_TABLES),
         views=await load(catalog.VIEWS),
         materialized_views=await load(catalog.MATERIALIZED_VIEWS),

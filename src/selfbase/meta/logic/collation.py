@@ -8,6 +8,7 @@ exactly; other letters sort by their base letter after ASCII ones, with accents 
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 # Printable ASCII in root order (CLDR); a letter's two cases share a place.
 _ORDER = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789abcdefghijklmnopqrstuvwxyz"
@@ -17,6 +18,7 @@ _PLACE[" "] = 1
 SortKey = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
+@lru_cache(maxsize=20_000)
 def sort_key(text: str) -> SortKey:
     """Compares like `localeCompare`: letters, then accents, then case."""
     letters: list[int] = []

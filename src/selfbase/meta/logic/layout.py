@@ -61,27 +61,29 @@ def render(doc: Doc, width: int = 80, indent: int = 2) -> str:
     commands: list[_Command] = [(0, True, doc)]
     while commands:
         depth, breaking, node = commands.pop()
+        # In order of how often each comes: a large schema has millions of them.
         if isinstance(node, str):
             out.append(node)
             column += _width(node)
         elif isinstance(node, list):
-            commands.extend((depth, breaking, item) for item in reversed(node))
-        elif isinstance(node, Indent):
-            commands.append((depth + indent, breaking, node.content))
-        elif isinstance(node, IfBreak):
-            commands.append((depth, breaking, node.broken if breaking else node.flat))
+            commands += [(depth, breaking, item) for item in reversed(node)]
+        elif isinstance(node, Line):
+            if breaking or node is Line.HARD:
+                _trim(out)
+                out.append("\n" + " " * depth)
+                column = depth
+            elif node is Line.SPACE:
+                out.append(" ")
+                column += 1
         elif isinstance(node, Group):
             fits = not node.breaks and (
                 not breaking or _fits(node.content, commands, width - column)
             )
             commands.append((depth, not fits, node.content))
-        elif breaking or node is Line.HARD:
-            _trim(out)
-            out.append("\n" + " " * depth)
-            column = depth
-        elif node is Line.SPACE:
-            out.append(" ")
-            column += 1
+        elif isinstance(node, Indent):
+            commands.append((depth + indent, breaking, node.content))
+        elif isinstance(node, IfBreak):
+            commands.append((depth, breaking, node.broken if breaking else node.flat))
     return "".join(out)
 
 
@@ -100,7 +102,7 @@ def _fits(content: Doc, rest: list[_Command], width: int) -> bool:
         if isinstance(node, str):
             width -= _width(node)
         elif isinstance(node, list):
-            pending.extend((breaking, item) for item in reversed(node))
+            pending += [(breaking, item) for item in reversed(node)]
         elif isinstance(node, Indent):
             pending.append((breaking, node.content))
         elif isinstance(node, IfBreak):
@@ -116,6 +118,8 @@ def _fits(content: Doc, rest: list[_Command], width: int) -> bool:
 
 def _propagate_breaks(doc: Doc) -> bool:
     """A group around a hard line break breaks itself."""
+    if isinstance(doc, str):
+        return False
     if isinstance(doc, list):
         # All of them first: every item must be visited.
         return True in [_propagate_breaks(item) for item in doc]

@@ -162,14 +162,18 @@ def print_list(items: Sequence[Doc]) -> Doc:
 def _print_object(node: Object) -> Doc:
     if not node.members:
         return "{}"
-    members: list[Doc] = [
-        [quote_key(member.key), "?: " if member.optional else ": ", print_type(member.value)]
-        for member in node.members
-    ]
+    members = [_print_member(member) for member in node.members]
     if node.expanded:
         return ["{", Indent([Line.HARD, *join(Line.HARD, members)]), Line.HARD, "}"]
     separator: Doc = [IfBreak("", ";"), Line.SPACE]
     return Group(["{", Indent([Line.SPACE, *join(separator, members)]), Line.SPACE, "}"])
+
+
+def _print_member(member: Member) -> Doc:
+    name = quote_key(member.key) + ("?: " if member.optional else ": ")
+    if isinstance(member.value, Plain):
+        return name + member.value.text
+    return [name, print_type(member.value)]
 
 
 def _print_union(node: Union) -> Doc:

@@ -1,9 +1,20 @@
 -- in: included, excluded text[]; ids bigint[]; limit, offset bigint
 -- out: indexes; index_attributes are the columns of the table, expressions are not among them
+with page as materialized (
+  select i.indexrelid, n.nspname, c.relname, c.relam
+  from pg_index i
+  join pg_class c on c.oid = i.indexrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  where (%(included)s::text[] is null or n.nspname = any (%(included)s::text[]))
+    and (%(excluded)s::text[] is null or n.nspname <> all (%(excluded)s::text[]))
+    and (%(ids)s::int8[] is null or i.indexrelid = any (%(ids)s::int8[]::oid[]))
+  order by n.nspname, c.relname
+  limit %(limit)s::int8 offset %(offset)s::int8
+)
 select
   i.indexrelid::int8 as id,
   i.indrelid::int8 as table_id,
-  n.nspname as schema,
+  p.nspname as schema,
   i.indnatts as number_of_attributes,
   i.indnkeyatts as number_of_key_attributes,
   i.indisunique as is_unique,
@@ -39,12 +50,7 @@ select
     ),
     '[]'
   ) as index_attributes
-from pg_index i
-join pg_class c on c.oid = i.indexrelid
-join pg_namespace n on n.oid = c.relnamespace
-join pg_am m on m.oid = c.relam
-where (%(included)s::text[] is null or n.nspname = any (%(included)s::text[]))
-  and (%(excluded)s::text[] is null or n.nspname <> all (%(excluded)s::text[]))
-  and (%(ids)s::int8[] is null or i.indexrelid = any (%(ids)s::int8[]::oid[]))
-order by n.nspname, c.relname
-limit %(limit)s::int8 offset %(offset)s::int8
+from page p
+join pg_index i on i.indexrelid = p.indexrelid
+join pg_am m on m.oid = p.relam
+order by p.nspname, p.relname
