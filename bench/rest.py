@@ -111,7 +111,12 @@ class Workload:
 
 WORKLOADS = [
     Workload("GET one row by key", "GET", "/artists?artist_id=eq.{n}", top=275),
-    Workload("GET albums, tracks, genres: one artist", "GET", f"/albums?{EMBED}&artist_id=eq.{{n}}", top=275),
+    Workload(
+        "GET albums, tracks, genres: one artist",
+        "GET",
+        f"/albums?{EMBED}&artist_id=eq.{{n}}",
+        top=275,
+    ),
     Workload("GET albums, tracks, genres: all", "GET", f"/albums?{EMBED}"),
     Workload("POST one", "POST", "/tracks", TRACK),
     Workload("POST 20", "POST", "/tracks", [TRACK] * 20),
@@ -203,7 +208,9 @@ async def drive(requests: list[bytes], port: int, connections: int, seconds: flo
     until_s = time.perf_counter() + seconds
     made = []
     for start in range(connections):
-        cycle = itertools.cycle(requests[start % len(requests) :] + requests[: start % len(requests)])
+        cycle = itertools.cycle(
+            requests[start % len(requests) :] + requests[: start % len(requests)]
+        )
         _, protocol = await loop.create_connection(
             lambda cycle=cycle: Connection(cycle, until_s, took), "127.0.0.1", port
         )
@@ -225,7 +232,13 @@ def render_requests(workload: Workload, token: str) -> list[bytes]:
 
 
 def measure(
-    workload: Workload, token: str, port: int, server: int, postmaster: int, connections: int, seconds: float
+    workload: Workload,
+    token: str,
+    port: int,
+    server: int,
+    postmaster: int,
+    connections: int,
+    seconds: float,
 ) -> Figures:
     requests = render_requests(workload, token)
     uvloop.run(drive(requests, port, connections, min(1.0, seconds)))
@@ -266,7 +279,13 @@ async def capture_batch(rest: Rest, workload: Workload, token: str) -> Batch:
 
 
 def measure_pgbench(
-    pgbench: Path, batch: Batch, top: int, target: list[str], postmaster: int, mode: str, seconds: float
+    pgbench: Path,
+    batch: Batch,
+    top: int,
+    target: list[str],
+    postmaster: int,
+    mode: str,
+    seconds: float,
 ) -> tuple[float, float]:
     """(transactions a second, CPU milliseconds of pgbench and Postgres for 1,000) of a batch."""
     values: dict[str, str] = {}
@@ -277,7 +296,9 @@ def measure_pgbench(
         return re.sub(r"\$(\d+)", lambda found: f":{prefix}{found[1]}", sql)
 
     pairs = tuple(value for pair in batch.settings for value in pair)
-    calls = ",".join(f"set_config(${2 * i + 1},${2 * i + 2},true)" for i in range(len(batch.settings)))
+    calls = ",".join(
+        f"set_config(${2 * i + 1},${2 * i + 2},true)" for i in range(len(batch.settings))
+    )
     lines = [r"\startpipeline", name(f"select num_nonnulls({calls});", pairs, "s")]
     for index, statement in enumerate(batch.statements):
         sql = name(statement.sql.decode(), statement.params, f"p{index}x")
@@ -291,7 +312,20 @@ def measure_pgbench(
         script.write("\n".join(lines) + "\n")
         script.flush()
         defined = [f"-D{key}={value}" for key, value in values.items()]
-        command = [str(pgbench), "-n", "-M", mode, "-c", "4", "-T", str(max(1, int(seconds))), "-f", script.name, *defined, *target]
+        command = [
+            str(pgbench),
+            "-n",
+            "-M",
+            mode,
+            "-c",
+            "4",
+            "-T",
+            str(max(1, int(seconds))),
+            "-f",
+            script.name,
+            *defined,
+            *target,
+        ]
         before_s = read_cpu_s(postmaster, children=True)
         before = os.times()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -301,7 +335,9 @@ def measure_pgbench(
     rate = re.search(r"tps = ([\d.]+)", done.stdout)
     if count is None or rate is None or not int(count[1]):
         raise RuntimeError(done.stderr[-800:])
-    client_s = after.children_user + after.children_system - before.children_user - before.children_system
+    client_s = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return float(rate[1]), (client_s + after_s - before_s) * 1e6 / int(count[1])
 
 
@@ -335,7 +371,10 @@ async def capture_all(uri: str, token: str) -> list[Batch]:
 
 
 def find_pgbench() -> Path:
-    candidates = [Path("/usr/lib/postgresql/15/bin/pgbench"), *Path("/usr/lib/postgresql").glob("*/bin/pgbench")]
+    candidates = [
+        Path("/usr/lib/postgresql/15/bin/pgbench"),
+        *Path("/usr/lib/postgresql").glob("*/bin/pgbench"),
+    ]
     found = shutil.which("pgbench")
     for candidate in [*([Path(found)] if found else []), *candidates]:
         if candidate.exists():
@@ -345,27 +384,47 @@ def find_pgbench() -> Path:
 
 def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
     bootstrap(cluster.superuser_dsn(), {})
-    with psycopg.connect(cluster.superuser_dsn("postgres", "postgres"), autocommit=True) as connection:
+    with psycopg.connect(
+        cluster.superuser_dsn("postgres", "postgres"), autocommit=True
+    ) as connection:
         connection.execute(DATA)
     uri = cluster.superuser_dsn("postgres", "authenticator")
     token = sign_token(key_from_secret(SECRET), {"role": "authenticated", "sub": "1"})
     port = find_free_port("127.0.0.1")
     postmaster = int((cluster.settings.data_dir / "postmaster.pid").read_text().split()[0])
     pgbench = find_pgbench()
-    target = ["-h", str(cluster.settings.socket_dir), "-p", str(cluster.port), "-U", "authenticator", "postgres"]
+    target = [
+        "-h",
+        str(cluster.settings.socket_dir),
+        "-p",
+        str(cluster.port),
+        "-U",
+        "authenticator",
+        "postgres",
+    ]
     batches = asyncio.run(capture_all(uri, token))
-    child = subprocess.Popen([sys.executable, "-m", "bench.rest", "--serve", uri, "--port", str(port)])
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bench.rest", "--serve", uri, "--port", str(port)]
+    )
     try:
         wait_for(port)
-        print("workload | connections | req/s | p50 ms | p99 ms | server ms/1k | postgres ms/1k | pgbench simple ms/1k | prepared ms/1k | ratio")
+        print(
+            "workload | connections | req/s | p50 ms | p99 ms | server ms/1k | postgres ms/1k | pgbench simple ms/1k | prepared ms/1k | ratio"
+        )
         print("--- | --: | --: | --: | --: | --: | --: | --: | --: | --:")
         for workload, batch in zip(WORKLOADS, batches, strict=True):
             if arguments.only and arguments.only not in workload.name:
                 continue
-            simple = measure_pgbench(pgbench, batch, workload.top, target, postmaster, "extended", arguments.seconds)
-            prepared = measure_pgbench(pgbench, batch, workload.top, target, postmaster, "prepared", arguments.seconds)
+            simple = measure_pgbench(
+                pgbench, batch, workload.top, target, postmaster, "extended", arguments.seconds
+            )
+            prepared = measure_pgbench(
+                pgbench, batch, workload.top, target, postmaster, "prepared", arguments.seconds
+            )
             for connections in arguments.connections:
-                f = measure(workload, token, port, child.pid, postmaster, connections, arguments.seconds)
+                f = measure(
+                    workload, token, port, child.pid, postmaster, connections, arguments.seconds
+                )
                 ratio = prepared[1] / (f.server_cpu + f.postgres_cpu)
                 print(
                     f"{workload.name} | {connections} | {f.rate:.0f} | {f.p50_ms:.2f} | {f.p99_ms:.2f}"
@@ -393,7 +452,9 @@ def wait_for(port: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--connections", default="1,10,50", type=lambda text: [int(n) for n in text.split(",")])
+    parser.add_argument(
+        "--connections", default="1,10,50", type=lambda text: [int(n) for n in text.split(",")]
+    )
     parser.add_argument("--only", default="")
     parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)

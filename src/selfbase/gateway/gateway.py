@@ -25,16 +25,18 @@ from selfbase.gateway.routes import (
     PathRefused,
     RouteTable,
     Row,
-    normalise_path,
 )
 from selfbase.gateway.settings import GatewaySettings
 from selfbase.http.values import Request, Response, WebSocket, json_response
+from selfbase.identity.apikeys import ApiKey
 from selfbase.kit.events import Events
 from selfbase.kit.failures import Failure, describe_origin
 from selfbase.project import Project, Service
 
 # Only the gateway may say these: a client's own are dropped.
-_RESERVED = ("sb-api-key", "x-api-key")
+_RESERVED = frozenset({"sb-api-key", "x-api-key"})
+_FORWARDED = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
+_OWN = frozenset({"/health", "/live", "/ready"})
 
 
 class Projects(Protocol):
@@ -138,16 +140,16 @@ class Gateway:
         self, request: Request, passage: Passage, *, socket: bool = False
     ) -> tuple[Service | Response, Match]:
         """Steps 2 to 10: after this the request is the service's."""
-        self._believe_proxies(request)
+        if request.headers.has_any(_FORWARDED):
+            self._believe_proxies(request)
         project = self._projects.find(request.host)
         if project is None:
             raise Failure("No project at this address", code="not_found", status=404)
         passage.project = project
         match = _find_match(request, self._routes)
         passage.service = match.row.service
-        own = await self._answer_own(request, project)
-        if own is not None:
-            return own, match
+        if match.whole in _OWN:
+            return await self._answer_own(match.whole, request.method, project), match
         if match.row.keys:
             self._translate(request, match, project, passage, socket=socket)
         else:
@@ -166,8 +168,8 @@ class Gateway:
         self, request: Request, match: Match, project: Project, passage: Passage, *, socket: bool
     ) -> None:
         headers = request.headers
-        for name in _RESERVED:
-            if name in headers:
+        if headers.has_any(_RESERVED):
+            for name in _RESERVED:
                 headers.replace(name, None)
         header = headers.get("apikey")
         shown = find_shown_key(header, request.query) if "apikey=" in request.query else header
@@ -178,8 +180,7 @@ class Gateway:
         if done.authorization != authorization and match.row.gate is not Gate.BASIC:
             headers.replace("authorization", done.authorization)
         if done.key is not None:
-            passage.key = done.key.name
-            passage.key_id = done.key.id
+            passage.key = done.key
             if socket:
                 headers.replace("x-api-key", done.key.token)
             if header:
@@ -188,9 +189,8 @@ class Gateway:
     def _limit(self, request: Request, project: Project, passage: Passage) -> None:
         if self._limiter is None:
             return
-        verdict = self._limiter.decide(
-            (project.ref, passage.key_id, request.client), time.monotonic()
-        )
+        key_id = passage.key.id if passage.key else ""
+        verdict = self._limiter.decide((project.ref, key_id, request.client), time.monotonic())
         if not verdict.allowed:
             raise Failure(
                 "API rate limit exceeded",
@@ -220,15 +220,13 @@ class Gateway:
             )
         request.headers.replace("authorization", None)
 
-    async def _answer_own(self, request: Request, project: Project) -> Response | None:
-        if request.path not in ("/health", "/live", "/ready"):
-            return None
-        if request.method not in ("GET", "HEAD"):
+    async def _answer_own(self, path: str, method: str, project: Project) -> Response:
+        if method not in ("GET", "HEAD"):
             raise Failure("Method not allowed", code="method_not_allowed", status=405)
-        if request.path == "/live":
+        if path == "/live":
             return json_response({"status": "LIVE"})
         report = await probe_project(project)
-        well = is_ready(report) if request.path == "/ready" else report["status"] == "HEALTHY"
+        well = is_ready(report) if path == "/ready" else report["status"] == "HEALTHY"
         return json_response(report, 200 if well else 503)
 
     def _believe_proxies(self, request: Request) -> None:
@@ -237,7 +235,7 @@ class Gateway:
         forwarded = headers.find("x-forwarded-for")
         proto = headers.find("x-forwarded-proto")
         host = headers.find("x-forwarded-host")
-        if (forwarded or proto or host) is None or not self._is_trusted(request.client):
+        if not self._is_trusted(request.client):
             return
         if forwarded:
             for part in reversed(forwarded.split(",")):
@@ -283,7 +281,7 @@ class Gateway:
                 status=status,
                 took_ms=round((time.monotonic() - started_s) * 1000, 2),
                 client=request.client,
-                key=passage.key,
+                key=passage.key.name if passage.key else "",
                 user_agent=request.headers.get("user-agent"),
             )
         )
@@ -292,27 +290,22 @@ class Gateway:
 class Passage:
     """What is learnt about one request on its way, for the log."""
 
-    __slots__ = ("key", "key_id", "preflight", "project", "service")
+    __slots__ = ("key", "preflight", "project", "service")
 
     def __init__(self) -> None:
         self.project: Project | None = None
         self.service = ""
-        self.key = ""
-        self.key_id = ""
+        self.key: ApiKey | None = None
         self.preflight = False
 
 
 def _find_match(request: Request, routes: RouteTable) -> Match:
-    raw = routes.find_raw(request.path)
-    if raw is not None:
-        return raw
     try:
-        request.path = normalise_path(request.path)
+        return routes.match(request.path)
     except PathRefused as refused:
         raise Failure(
             f"This path is not accepted: {refused}", code="bad_request", status=400
         ) from None
-    return routes.find(request.path)
 
 
 def render_failure(failure: Failure) -> Response:

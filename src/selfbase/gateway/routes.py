@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 
 class Gate(Enum):
@@ -100,11 +101,17 @@ ROUTES: tuple[Row, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`path` is what the service sees; `prefix` what was taken off the front."""
+    """`path` is what the service sees; `prefix` what was taken off the front; `whole` the path of
+    the request in its one spelling."""
 
     row: Row
     path: str
     prefix: str
+    whole: str
+
+
+# Paths worth remembering: those of tables recur, those of files are long and many.
+_KNOWN_MAX, _KNOWN_PATH_MAX = 1024, 128
 
 
 class RouteTable:
@@ -119,6 +126,14 @@ class RouteTable:
             for first in firsts
         }
         self._raw = tuple(row for row in rows if row.raw)
+        self._recall = lru_cache(maxsize=_KNOWN_MAX)(self._match)
+
+    def match(self, path: str) -> Match:
+        """The row of a path as the client spelt it.  Raises PathRefused."""
+        return self._recall(path) if len(path) <= _KNOWN_PATH_MAX else self._match(path)
+
+    def _match(self, path: str) -> Match:
+        return self.find_raw(path) or self.find(normalise_path(path))
 
     def find(self, path: str) -> Match:
         """The row of a normalised path."""
@@ -127,14 +142,15 @@ class RouteTable:
             if rest is not None:
                 upstream = row.upstream
                 joined = upstream + (rest.lstrip("/") if upstream.endswith("/") else rest)
-                return Match(row, joined or "/", row.prefix.rstrip("/"))
+                return Match(row, joined or "/", row.prefix.rstrip("/"), path)
         raise LookupError(path)
 
     def find_raw(self, path: str) -> Match | None:
         """The row of a path that must stay as it was spelt, or None."""
         for row in self._raw:
             if path.startswith(row.prefix):
-                return Match(row, row.upstream + path[len(row.prefix) :], row.prefix.rstrip("/"))
+                rest = path[len(row.prefix) :]
+                return Match(row, row.upstream + rest, row.prefix.rstrip("/"), path)
         return None
 
 

@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._socket: NativeSocket | None = None
         self._url = b""
         self._fields: list[tuple[str, str]] = []
+        self._field_bytes = 0
         self._head_bytes = 0
         self._in_head = True
         self._paused = False
@@ -152,6 +153,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._fields = []
+        self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -160,13 +162,13 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self._field_bytes += len(name) + len(value) + 4
         if len(self._fields) > self._limits.header_count_max:
             raise Refused(431, "Too many request header fields")
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        field_bytes = sum(len(name) + len(value) + 4 for name, value in self._fields)
-        if field_bytes > self._limits.header_bytes_max:
+        if self._field_bytes > self._limits.header_bytes_max:
             raise Refused(431, "Request header fields too large")
         headers = Headers.from_lower(self._fields)
         method = self._parser.get_method().decode()
@@ -328,7 +330,8 @@ class Connection(asyncio.Protocol):
         head = self._render_head(response, bodyless)
         if isinstance(body, bytes):
             self.transport.write(head if bodyless or not body else head + body)
-            await self._drained()
+            if not self._writable.is_set():
+                await self._drained()
         elif bodyless:
             self.transport.write(head)
             await _discard(response)
@@ -341,14 +344,9 @@ class Connection(asyncio.Protocol):
 
     def _render_head(self, response: Response, bodyless: bool) -> bytes:
         lines = [_status_line(response.status)]
-        names = set()
-        for name, value in response.headers:
-            if "\r" in value or "\n" in value or "\0" in value:
-                continue  # a header that would split the response is not sent at all
-            names.add(name.lower())
-            lines.append(f"{name}: {value}")
+        lines += [f"{name}: {value}" for name, value in response.headers]
         body = response.body
-        if "content-length" not in names and response.status not in (204, 304):
+        if response.header("content-length") is None and response.status not in (204, 304):
             if isinstance(body, bytes):
                 lines.append(f"content-length: {len(body)}")
             elif isinstance(body, FileBody):
@@ -358,7 +356,12 @@ class Connection(asyncio.Protocol):
         if self._closing:
             lines.append("connection: close")
         lines.append(f"date: {_date(int(time.time()))}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+        head = "\r\n".join(lines)
+        # One look at the whole costs less than one at each value.
+        breaks = len(lines) - 1
+        if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
+            head = "\r\n".join(line for line in lines if _is_one_line(line))
+        return head.encode("latin-1", "replace") + b"\r\n\r\n"
 
     async def _write_stream(
         self, request: Request, body: AsyncIterator[bytes], chunked: bool
@@ -481,6 +484,11 @@ def _origin_form(target: str) -> str:
         raise Refused(400, "Malformed request target")
     slash = rest.find("/")
     return rest[slash:] if slash >= 0 else "/"
+
+
+def _is_one_line(line: str) -> bool:
+    """A header that would split the response is not sent at all."""
+    return "\r" not in line and "\n" not in line and "\0" not in line
 
 
 @lru_cache(maxsize=256)

@@ -40,6 +40,10 @@ class Headers:
     def get_all(self, name: str) -> list[str]:
         return [value for key, value in self._pairs if key == name]
 
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether one of these (lower case) names is there."""
+        return not names.isdisjoint(self._index())
+
     def __contains__(self, name: object) -> bool:
         return name in self._index()
 
@@ -51,7 +55,10 @@ class Headers:
 
     def replace(self, name: str, value: str | None) -> None:
         """Sets the only value of `name`, or removes it with None."""
-        self._pairs = [pair for pair in self._pairs if pair[0] != name]
+        index = self._index()
+        if name in index:
+            self._pairs = [pair for pair in self._pairs if pair[0] != name]
+            del index[name]
         if value is not None:
             self._pairs.append((name, value))
-        self._first = None
+            index[name] = value

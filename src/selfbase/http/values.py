@@ -78,24 +78,27 @@ class Gone:
 
     def __init__(self) -> None:
         self.is_set = False
-        self._callbacks: list[Callable[[], None]] = []
+        # Made when somebody listens: most requests are over before anybody leaves.
+        self._callbacks: list[Callable[[], None]] | None = None
 
     def set(self) -> None:
         if not self.is_set:
             self.is_set = True
-            for callback in self._callbacks:
+            callbacks, self._callbacks = self._callbacks or (), None
+            for callback in callbacks:
                 callback()
-            self._callbacks.clear()
 
     def add_callback(self, callback: Callable[[], None]) -> None:
         """Calls back at once if the client has left already."""
         if self.is_set:
             callback()
+        elif self._callbacks is None:
+            self._callbacks = [callback]
         else:
             self._callbacks.append(callback)
 
     def remove_callback(self, callback: Callable[[], None]) -> None:
-        if callback in self._callbacks:
+        if self._callbacks is not None and callback in self._callbacks:
             self._callbacks.remove(callback)
 
 
@@ -173,8 +176,9 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """The first value of a header, by lower-case name."""
+        length = len(name)
         for key, value in self.headers:
-            if key.lower() == name:
+            if len(key) == length and key.lower() == name:
                 return value
         return None
 

@@ -39,20 +39,29 @@ class ApiKey:
     @property
     def id(self) -> str:
         """A name for logs and rate limits that does not give the key away."""
-        return hashlib.sha256(self.value.encode()).hexdigest()[:12]
+        return _digest(self.value).hex()[:12]
 
 
 class KeyRing:
-    """The keys of one project.  Lookup goes by digest, so its time says nothing about a key."""
+    """The keys of one project.  Lookup goes by digest, so its time says nothing about a key.
+
+    A key that was right once is found by itself from then on: whoever repeats it knows it, and a
+    guess is only ever compared with one of them when all bits of Python's keyed string hash agree.
+    """
 
     def __init__(self, keys: Iterable[ApiKey]) -> None:
         self._keys = {_digest(key.value): key for key in keys if key.value}
+        self._shown: dict[str, ApiKey] = {}
 
     def find(self, value: str) -> ApiKey | None:
+        known = self._shown.get(value)
+        if known is not None:
+            return known
         key = self._keys.get(_digest(value))
-        if key is not None and hmac.compare_digest(key.value.encode(), value.encode()):
-            return key
-        return None
+        if key is None or not hmac.compare_digest(key.value.encode(), value.encode()):
+            return None
+        self._shown[key.value] = key
+        return key
 
     def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys.values())
