@@ -288,3 +288,16 @@ async def test_a_role_without_rights_is_refused(executor: Executor) -> None:
     settings = plan_caller_settings(ANON, search_path='"public"')
     with pytest.raises(InsufficientPrivilege):
         await executor.run(Batch("anon", settings, (Statement(b"select * from private"),)))
+
+
+async def test_setting_names_are_text_and_never_sql(executor: Executor) -> None:
+    name = b"my.it's\\"
+    batch = Batch(
+        "",
+        ((b"my.plain", b"1"), (name, b"2'; select 1")),
+        (Statement(b"select current_setting($1), current_setting($2)", (b"my.plain", name)),),
+    )
+    # A name PostgreSQL takes for no setting's is refused by it, not run by it.
+    with pytest.raises(DatabaseFailure) as caught:
+        await executor.run(batch)
+    assert caught.value.sqlstate == "42602"

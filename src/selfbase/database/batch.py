@@ -85,8 +85,17 @@ def plan_caller_settings(
     return tuple((name.encode(), value.encode()) for name, value in pairs)
 
 
-@lru_cache(maxsize=100)
-def render_settings(count: int) -> bytes:
-    """One statement that applies `count` settings and answers four bytes."""
-    calls = ",".join(f"set_config(${2 * i + 1},${2 * i + 2},true)" for i in range(count))
-    return f"select num_nonnulls({calls})".encode()
+@lru_cache(maxsize=256)
+def render_settings(names: tuple[bytes, ...]) -> bytes:
+    """One statement that applies settings of these names and answers four bytes.  The values are
+    its parameters; the names stand in the text, because they recur and each parameter costs."""
+    calls = (
+        b"set_config(%b,$%d,true)" % (_quote_literal(name), number)
+        for number, name in enumerate(names, start=1)
+    )
+    return b"select num_nonnulls(%b)" % b",".join(calls)
+
+
+def _quote_literal(text: bytes) -> bytes:
+    quoted = text.replace(b"'", b"''")
+    return b"E'%b'" % quoted.replace(b"\\", b"\\\\") if b"\\" in text else b"'%b'" % quoted

@@ -246,18 +246,19 @@ class Executor:
     # What is quick
 
     def _is_quick(self, batch: Batch) -> bool:
-        return all(
-            self._quick.get((batch.plan_key, statement.sql), False)
-            for statement in batch.statements
-        )
+        for statement in batch.statements:
+            if not self._quick.get((batch.plan_key, statement.sql), False):
+                return False
+        return True
 
     def _time(self, batch: Batch, job: Job) -> None:
         if not batch.read_only or job.finished_s == 0.0:
             return
         took_s = job.finished_s - job.started_s
         if took_s < _QUICK_S or took_s > _SLOW_S:
+            quick = took_s < _QUICK_S
             for statement in batch.statements:
-                self._quick[(batch.plan_key, statement.sql)] = took_s < _QUICK_S
+                self._quick[(batch.plan_key, statement.sql)] = quick
             while len(self._quick) > _TIMED_MAX:
                 self._quick.popitem(last=False)
 

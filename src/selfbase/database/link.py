@@ -7,7 +7,6 @@ Source: PostgreSQL documentation, 32.5 (pipeline mode); psycopg 3 `pq` package.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -29,11 +28,12 @@ from selfbase.database.failures import (
 from selfbase.database.libpq import find_send_sync
 
 STATEMENTS_MAX = 512
-_NUMBER = re.compile(r"(\d+)$")
-
 # A step of a job: what the next result in the pipeline belongs to.
 _PREPARE, _SKIP, _KEEP = 0, 1, 2
-_OK = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+# Plain numbers: looking a member up in its enum class costs more than comparing it.
+_OK = (int(ExecStatus.TUPLES_OK), int(ExecStatus.COMMAND_OK))
+_SYNC = int(ExecStatus.PIPELINE_SYNC)
+_CONNECTION_BAD = int(ConnStatus.BAD)
 
 
 class Job:
@@ -83,7 +83,10 @@ class Link:
         self._socket = conn.socket
         self._on_free = on_free
         self._on_lost = on_lost
+        self._send_sync = find_send_sync()
+        self._pointer = int(cast("Any", conn).pgconn_ptr)
         self._names: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._columns: dict[bytes, tuple[str, ...]] = {}
         self._parsing: set[tuple[str, bytes]] = set()
         self._counter = 0
         self._writing = False
@@ -101,9 +104,8 @@ class Link:
             if batch.begin is not None:
                 self._send_unnamed(job, batch.begin, (), _SKIP)
             if batch.settings:
-                params = tuple(value for pair in batch.settings for value in pair)
-                sql = render_settings(len(batch.settings))
-                self._send(job, "", Statement(sql, params), _SKIP, fresh=False)
+                names, values = zip(*batch.settings, strict=True)
+                self._send(job, "", Statement(render_settings(names), values), _SKIP, fresh=False)
             for statement in batch.statements:
                 self._send(job, batch.plan_key, statement, _KEEP, fresh=fresh)
             if batch.begin is not None:
@@ -118,10 +120,9 @@ class Link:
     def _sync(self) -> None:
         """Ends a batch.  What is submitted in one turn of the loop leaves in one write: each write
         wakes a process, which costs more than all of our own work on it."""
-        send_sync = find_send_sync()
-        if send_sync is None:
+        if self._send_sync is None:
             self._conn.pipeline_sync()
-        elif not send_sync(int(cast("Any", self._conn).pgconn_ptr)):
+        elif not self._send_sync(self._pointer):
             raise psycopg.OperationalError(_message(self._conn))
         if not self._flushing:
             self._flushing = True
@@ -136,7 +137,7 @@ class Link:
             self._names.move_to_end(key)
             job.reused = True
             self._conn.send_query_prepared(name, statement.params)
-            job.steps.append((step, key, b""))
+            job.steps.append((step, key, name))
         elif not statement.keep or key in self._parsing:
             # A name counts only after its Parse is known to have worked; until then the same
             # statement travels unnamed.
@@ -183,7 +184,7 @@ class Link:
         except Exception as error:  # broken socket, or a server that broke the protocol
             self._break(str(error))
             return
-        if not self.lost and conn.status == ConnStatus.BAD:
+        if not self.lost and conn.status == _CONNECTION_BAD:
             self._break("server closed the connection unexpectedly")
         elif self._writing:
             self._flush()
@@ -197,7 +198,7 @@ class Link:
                     return
                 self._got_result = False
                 continue
-            if result.status == ExecStatus.PIPELINE_SYNC:
+            if result.status == _SYNC:
                 self._got_result = False
                 self._finish(self.jobs.popleft())
             else:
@@ -213,7 +214,7 @@ class Link:
                 self._remember(key, name)
         if status in _OK:
             if kind == _KEEP:
-                job.results.append(_read(result))
+                job.results.append(self._read(result, name))
         elif status == ExecStatus.FATAL_ERROR:
             if job.failure is None:
                 job.failure = failure_from_diagnosis(read_diagnosis(result))
@@ -222,10 +223,25 @@ class Link:
                 Diagnosis("0A000", "This kind of statement cannot be run here")
             )
 
+    def _read(self, result: PGresult, name: bytes) -> Result:
+        get = result.get_value
+        across = range(result.nfields)
+        rows = [tuple([get(row, column) for column in across]) for row in range(result.ntuples)]
+        # The server holds a prepared statement to the result type it was prepared with.
+        columns = self._columns.get(name)
+        if columns is None:
+            columns = tuple([(result.fname(column) or b"").decode() for column in across])
+            if name:
+                self._columns[name] = columns
+        tag = (result.command_status or b"").decode()
+        count = tag.rpartition(" ")[2]
+        return Result(rows, columns, int(count) if count.isdecimal() else 0, tag)
+
     def _remember(self, key: tuple[str, bytes], name: bytes) -> None:
         self._names[key] = name
         if len(self._names) > STATEMENTS_MAX:
             _, oldest = self._names.popitem(last=False)
+            self._columns.pop(oldest, None)
             # Closing needs libpq 17; where it is missing the name is simply left to the session.
             self._conn.send_close_prepared(oldest)
             self._sync()
@@ -236,7 +252,8 @@ class Link:
     def forget(self, batch: Batch) -> None:
         """Drops the names of a batch whose prepared statements have gone stale."""
         for statement in batch.statements:
-            self._names.pop((batch.plan_key, statement.sql), None)
+            name = self._names.pop((batch.plan_key, statement.sql), b"")
+            self._columns.pop(name, None)
 
     def _finish(self, job: Job) -> None:
         job.finished_s = self.idle_since_s = time.monotonic()
@@ -332,18 +349,6 @@ def _set_once(ready: asyncio.Future[None]) -> None:
 
 def _message(conn: PGconn) -> str:
     return conn.get_error_message().strip()
-
-
-def _read(result: PGresult) -> Result:
-    width = result.nfields
-    rows = [
-        tuple(result.get_value(row, column) for column in range(width))
-        for row in range(result.ntuples)
-    ]
-    columns = tuple((result.fname(column) or b"").decode() for column in range(width))
-    tag = (result.command_status or b"").decode()
-    match = _NUMBER.search(tag)
-    return Result(rows, columns, int(match[1]) if match else 0, tag)
 
 
 def read_diagnosis(result: PGresult) -> Diagnosis:
