@@ -75,7 +75,7 @@ async def require_user(ctx: Context) -> None:
         raise BadJwt("invalid claim: sub claim must be a UUID")
     if not is_uuid(session_id):
         session_id = None
-    found = await ctx.core.read(_LOAD, str(subject), session_id)
+    found = await ctx.core.read_current(ctx, _LOAD, str(subject), session_id)
     if not found:
         raise UserNotFound("User from sub claim in JWT does not exist", status=403)
     user = User.from_document(found[0]["user"])

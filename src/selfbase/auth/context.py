@@ -19,7 +19,7 @@ from selfbase.auth.errors import BadJson, NoAuthorization, RequestTooLarge
 from selfbase.auth.logic.fields import Fields
 from selfbase.auth.settings import AuthSettings
 from selfbase.auth.types import Session, User
-from selfbase.database.batch import Batch, Statement
+from selfbase.database.batch import Batch, Result, Statement
 from selfbase.database.database import Database, Transaction
 from selfbase.http.values import BodyTooLarge, Request, Response
 from selfbase.kit.clock import Clock
@@ -61,10 +61,31 @@ class Core:
 
     async def read(self, sql: bytes, *params: str | None) -> list[Any]:
         """Rows of a quick read in one round trip: the JSON of each row's only column."""
-        values = tuple(None if value is None else value.encode() for value in params)
-        batch = Batch("auth", (), (Statement(sql, values),), read_only=True)
-        (result,) = await self.database.run(batch, login=AUTH_ADMIN)
-        return [None if row[0] is None else orjson.loads(row[0]) for row in result.rows]
+        (result,) = await self.database.run(_quick(sql, params), login=AUTH_ADMIN)
+        return read_documents(result)
+
+    async def read_current(self, ctx: Context, sql: bytes, *params: str | None) -> list[Any]:
+        """As `read`, and in the same round trip looks whether settings have changed; the context
+        has those in force afterwards."""
+        batch = _quick(sql, params, before=VERSION_STATEMENT)
+        version, result = await self.database.run(batch, login=AUTH_ADMIN)
+        ctx.settings = await self.runtime.follow(version)
+        return read_documents(result)
+
+
+VERSION_STATEMENT = Statement(b"select version from _selfbase_auth.settings")
+
+
+def _quick(sql: bytes, params: tuple[str | None, ...], *, before: Statement | None = None) -> Batch:
+    values = tuple(None if value is None else value.encode() for value in params)
+    statement = Statement(sql, values)
+    statements = (statement,) if before is None else (before, statement)
+    return Batch("auth", (), statements, read_only=True)
+
+
+def read_documents(result: Result) -> list[Any]:
+    """The JSON of each row's only column."""
+    return [None if row[0] is None else orjson.loads(row[0]) for row in result.rows]
 
 
 @dataclass(slots=True, kw_only=True)

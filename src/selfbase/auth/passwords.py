@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import secrets
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 import argon2
@@ -35,7 +38,9 @@ class Passwords:
     """A pool of threads for password hashes."""
 
     def __init__(self, threads_max: int = 2, *, waiting_max: int = WAITING_MAX) -> None:
-        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix="auth-hash")
+        self._pool = ThreadPoolExecutor(
+            threads_max, thread_name_prefix="auth-hash", initializer=_step_back
+        )
         self._waiting = 0
         self._waiting_max = waiting_max
         self._decoys: dict[int, bytes] = {}
@@ -67,6 +72,13 @@ class Passwords:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._waiting -= 1
+
+
+def _step_back() -> None:
+    """Hashing takes what the machine has left: requests that only read go first."""
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 2)
 
 
 def _hash(password: str, cost: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from selfbase.auth.context import AUTH_ADMIN
+from selfbase.auth.context import AUTH_ADMIN, VERSION_STATEMENT
 from selfbase.auth.errors import ValidationFailed
 from selfbase.auth.logic.templates import TemplateError, parse_template
 from selfbase.auth.settings import (
@@ -23,16 +23,14 @@ from selfbase.auth.settings import (
     insert_runtime,
     load_auth_settings,
 )
-from selfbase.database.batch import Batch, Statement
+from selfbase.database.batch import Batch, Result, Statement
 from selfbase.database.database import Database
 from selfbase.kit.events import Event, Events
 from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.settings import Layer, SettingInfo
 
 VALUE_BYTES_MAX = 256 * 1024
-_VERSION = Batch(
-    "auth", (), (Statement(b"select version from _selfbase_auth.settings"),), read_only=True
-)
+_VERSION = Batch("auth", (), (VERSION_STATEMENT,), read_only=True)
 _VALUES = Batch(
     "auth", (), (Statement(b"select version, values from _selfbase_auth.settings"),), read_only=True
 )
@@ -72,6 +70,10 @@ class RuntimeSettings:
     async def current(self) -> AuthSettings:
         """The settings for the request that begins now.  Raises DatabaseFailure."""
         (result,) = await self._database.run(_VERSION, login=AUTH_ADMIN)
+        return await self.follow(result)
+
+    async def follow(self, result: Result) -> AuthSettings:
+        """The settings in force, given what the version statement answered just now."""
         version = int(result.rows[0][0] or b"0") if result.rows else 0
         if version != self._version:
             await self._reload()

@@ -126,7 +126,12 @@ class Auth:
 
     async def _run(self, request: Request, route: AuthRoute) -> Response:
         try:
-            settings = await self.core.runtime.current()
+            # Routes for users look for new settings while they load the user.
+            settings = (
+                self.core.runtime.settings
+                if route.access is Access.USER
+                else await self.core.runtime.current()
+            )
             ctx = Context(
                 core=self.core, request=request, settings=settings, now=self.core.clock.now()
             )

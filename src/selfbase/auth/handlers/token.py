@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from selfbase.auth import audit
 from selfbase.auth.authenticate import is_admin_bearer, session_limits
-from selfbase.auth.context import Context, Handler
+from selfbase.auth.context import AUTH_ADMIN, Context, Handler, read_documents
 from selfbase.auth.errors import (
     AuthFailure,
     Conflict,
@@ -48,6 +48,7 @@ from selfbase.auth.password_rules import check_new_password
 from selfbase.auth.queries import flow as flow_rows
 from selfbase.auth.queries import sessions as rows
 from selfbase.auth.queries import users as user_rows
+from selfbase.auth.queries.quick_refresh import plan_quick_refresh
 from selfbase.auth.sessions import (
     Grant,
     grant_tokens,
@@ -189,6 +190,10 @@ async def refresh_session(ctx: Context, text: str, *, oauth_client_id: str | Non
     signed = parse_signed_token(text)
     if signed is None and not is_stored_token(text):
         raise ValidationFailed("Refresh token is not valid")
+    if signed is None and oauth_client_id is None:
+        grant = await _refresh_quickly(ctx, text)
+        if grant is not None:
+            return grant
     deadline = ctx.core.clock.monotonic_s() + LOCK_WAIT_S
     while True:
         async with ctx.transaction("refresh") as tx:
@@ -205,6 +210,35 @@ async def refresh_session(ctx: Context, text: str, *, oauth_client_id: str | Non
         if ctx.core.clock.monotonic_s() > deadline:
             raise Conflict
         await asyncio.sleep(random.uniform(0.01, 0.03))  # noqa: S311  # spreads waiters, no secret
+
+
+async def _refresh_quickly(ctx: Context, text: str) -> Grant | None:
+    """The plain case in one round trip; None when it is not plain, and nothing has changed."""
+    settings, limits = ctx.settings, session_limits(ctx)
+    limited = limits.single_per_user or any(
+        limit is not None for limit in (limits.timebox_s, limits.inactivity_s, limits.low_aal_s)
+    )
+    moves = (
+        settings.security_refresh_token_algorithm_version == 2
+        or settings.security_refresh_token_upgrade_percentage > 0
+    )
+    # A hook may refuse, and then the old token must still be good.
+    if limited or moves or settings.hooks["custom_access_token"].enabled:
+        return None
+    fresh = make_refresh_token()
+    batch = plan_quick_refresh(
+        text, new=fresh, now=ctx.now.isoformat(), user_agent=ctx.user_agent,
+        ip=storable_address(ctx.ip), audit=not settings.audit_log_disable_postgres,
+        audit_ip=ctx.ip[:64],
+    )  # fmt: skip
+    (result,) = await ctx.core.database.run(batch, login=AUTH_ADMIN)
+    found = read_documents(result)
+    if not found:
+        return None
+    user = User.from_document(found[0]["user"])
+    session = Session.from_document(found[0]["session"])
+    headers = [("sb-auth-refresh-token-rotated", "true")]
+    return await grant_tokens(ctx, None, user, session, fresh, "token_refresh", headers)
 
 
 async def _refresh_stored(

@@ -231,7 +231,7 @@ def _split(text: str) -> list[tuple[int, bool, str]]:
             before = before.lstrip()
         if match[1] is not None:
             before = before.rstrip()
-        _refuse_open(before, line)
+        _refuse_open(text[position : match.start()], text.count("\n", 0, position) + 1)
         pieces.append((line, False, before))
         trim_next = match[3] is not None
         position = match.end()
@@ -246,8 +246,9 @@ def _split(text: str) -> list[tuple[int, bool, str]]:
 
 
 def _refuse_open(text: str, line: int) -> None:
-    if "{{" in text:
-        raise TemplateError(f"line {line}: {{{{ without }}}}")
+    place = text.find("{{")
+    if place >= 0:
+        raise TemplateError(f"line {line + text.count(chr(10), 0, place)}: {{{{ without }}}}")
 
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
