@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import Any
+
+from tests.contract.conftest import EXAMPLE
 from tests.support.installation import Installation
 from tests.support.node import run_script
 
 
 def test_files_and_live_changes(todos: Installation) -> None:
-    seen = run_script("platform.mjs", todos.status())
+    check(run_script("platform.mjs", todos.status()))
+
+
+def test_several_workers_are_one_platform(installation: Installation) -> None:
+    """Clients of different workers meet in a room, and each hears what they may."""
+    shutil.copytree(EXAMPLE, installation.folder, dirs_exist_ok=True)
+    installation.start("--workers", "3")
+    for _ in range(3):
+        check(run_script("platform.mjs", installation.status()))
+
+
+def check(seen: dict[str, Any]) -> None:
     assert seen["listed"] == ["a.txt"]
     assert seen["public"] == "hello"
     assert seen["signed"] == "hello"

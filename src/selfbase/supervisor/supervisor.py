@@ -98,8 +98,8 @@ class Supervisor:
             first.kill()
             await first.wait()
             raise
-        for index in range(1, self._stack.workers):
-            await self._start_worker(index)
+        others = range(1, self._stack.workers)
+        await asyncio.gather(*(self._start_worker(index) for index in others))
         self._metrics = MetricsPort(self.layout)
         await self._metrics.listen(self._ports.admin)
         for index in range(self._stack.workers):
