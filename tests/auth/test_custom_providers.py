@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-import pytest
 from tests.auth.auth_server import AuthServer
 from tests.auth.conftest import Opener
 from tests.auth.world import Issuer, enter
@@ -45,22 +44,22 @@ async def test_adding_changing_and_removing(auth: AuthServer) -> None:
     assert await auth.fails("GET", f"{PATH}/acme", bearer=admin) == (400, "validation_failed")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"identifier": "acme"}, {"identifier": "custom:A B"}, {"issuer": "http://idp.example.com"},
-        {"issuer": "https://u:p@idp.example.com"}, {"issuer": None}, {"provider_type": "saml"},
-        {"client_id": ""}, {"client_secret": None}, {"authorization_params": {"state": "x"}},
-        {"authorization_params": {"x": 1}}, {"attribute_mapping": {"role": "x"}},
-        {"attribute_mapping": {"sub": "x"}}, {"custom_claims_allowlist": ["aud"]},
-        {"issuer": "https://other.example.com"}, {"scopes": "email"},
-        {"discovery_url": "https://127.0.0.1/config"},
-    ],
+SENSELESS: tuple[Any, ...] = (
+    {"identifier": "acme"}, {"identifier": "custom:A B"}, {"issuer": "http://idp.example.com"},
+    {"issuer": "https://u:p@idp.example.com"}, {"issuer": None}, {"provider_type": "saml"},
+    {"client_id": ""}, {"client_secret": None}, {"authorization_params": {"state": "x"}},
+    {"authorization_params": {"x": 1}}, {"attribute_mapping": {"role": "x"}},
+    {"attribute_mapping": {"sub": "x"}}, {"custom_claims_allowlist": ["aud"]},
+    {"issuer": "https://other.example.com"}, {"scopes": "email"},
+    {"discovery_url": "https://127.0.0.1/config"},
 )  # fmt: skip
-async def test_what_makes_no_sense_is_refused(auth: AuthServer, change: dict[str, Any]) -> None:
+
+
+async def test_what_makes_no_sense_is_refused(auth: AuthServer) -> None:
     Issuer(enter(auth))
-    found = await auth.fails("POST", PATH, {**OIDC, **change}, bearer=auth.admin())
-    assert found == (400, "validation_failed")
+    for change in SENSELESS:
+        found = await auth.fails("POST", PATH, {**OIDC, **change}, bearer=auth.admin())
+        assert found == (400, "validation_failed")
 
 
 async def test_addresses_inside_are_refused_by_the_real_client(auth: AuthServer) -> None:

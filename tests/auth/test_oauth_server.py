@@ -170,17 +170,19 @@ async def test_denying(server: Server) -> None:
     assert found == (400, "validation_failed")
 
 
-@pytest.mark.parametrize(
-    "uri",
-    ["https://client.test/cb/", "https://client.test/cb?x=1", "https://evil.test/cb",
+UNREGISTERED = (
+    "https://client.test/cb/", "https://client.test/cb?x=1", "https://evil.test/cb",
      "https://client.test/cb/../x", "https://client.test@evil.test/cb", "https://CLIENT.test/cb",
-     "https://client.test/cb#f", "javascript:alert(1)", "", "//client.test/cb"],
+     "https://client.test/cb#f", "javascript:alert(1)", "", "//client.test/cb",
 )  # fmt: skip
-async def test_no_redirect_to_what_is_not_registered(server: Server, uri: str) -> None:
+
+
+async def test_no_redirect_to_what_is_not_registered(server: Server) -> None:
     await server.set_up()
-    answer = await server.authorize(redirect_uri=uri)
-    assert answer.status == 400
-    assert answer.headers.get("location") == ""
+    for uri in UNREGISTERED:
+        answer = await server.authorize(redirect_uri=uri)
+        assert answer.status == 400, uri
+        assert answer.headers.get("location") == "", uri
 
 
 async def test_repeated_members_cannot_smuggle(server: Server) -> None:
@@ -196,25 +198,25 @@ async def test_repeated_members_cannot_smuggle(server: Server) -> None:
     assert stored == CALLBACK
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"code_challenge": None, "code_challenge_method": None},
-        {"code_challenge_method": None},
-        {"code_challenge": "short"},
-        {"code_challenge_method": "none"},
-        {"response_type": "token"},
-        {"scope": "admin"},
-        {"resource": "not-absolute"},
-    ],
+FAULTS: tuple[dict[str, str | None], ...] = (
+    {"code_challenge": None, "code_challenge_method": None},
+    {"code_challenge_method": None},
+    {"code_challenge": "short"},
+    {"code_challenge_method": "none"},
+    {"response_type": "token"},
+    {"scope": "admin"},
+    {"resource": "not-absolute"},
 )
-async def test_faults_go_to_the_client(server: Server, change: dict[str, str | None]) -> None:
+
+
+async def test_faults_go_to_the_client(server: Server) -> None:
     await server.set_up()
-    answer = await server.authorize(**change)
-    location = answer.headers.get("location")
-    assert location.startswith(CALLBACK + "?")
-    members = dict(parse_qsl(urlsplit(location).query))
-    assert (members["error"], members["state"]) == ("invalid_request", "s&1")
+    for change in FAULTS:
+        answer = await server.authorize(**change)
+        location = answer.headers.get("location")
+        assert location.startswith(CALLBACK + "?")
+        members = dict(parse_qsl(urlsplit(location).query))
+        assert (members["error"], members["state"]) == ("invalid_request", "s&1")
 
 
 async def test_unknown_clients(server: Server) -> None:
