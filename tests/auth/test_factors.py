@@ -88,6 +88,20 @@ async def test_a_proven_factor_raises_the_session(holder: Holder) -> None:
     assert claims_of(refreshed)["aal"] == "aal2"
 
 
+async def test_secrets_can_be_sealed_in_their_column(auth_with: Opener) -> None:
+    key = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
+    auth = await auth_with(
+        MAILER_AUTOCONFIRM="true", SECURITY_DB_ENCRYPTION_ENCRYPT="true",
+        SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY_ID="k", SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY=key,
+        SECURITY_DB_ENCRYPTION_DECRYPTION_KEYS=f"k:{key}",
+    )  # fmt: skip
+    holder = Holder(auth, await auth.sign_up("ada@example.com"))
+    factor = await holder.enroll()
+    ((stored,),) = auth.sql("select secret from auth.mfa_factors")
+    assert factor["totp"]["secret"] not in stored
+    assert claims_of(await holder.verify())["aal"] == "aal2"
+
+
 async def test_a_new_sign_in_begins_at_aal1(holder: Holder) -> None:
     await holder.enroll()
     await holder.verify()

@@ -17,6 +17,7 @@ import orjson
 
 from selfbase.auth.errors import BadJson, NoAuthorization, RequestTooLarge
 from selfbase.auth.logic.fields import Fields
+from selfbase.auth.saml_keys import SamlKeys
 from selfbase.auth.settings import AuthSettings
 from selfbase.auth.types import Session, User
 from selfbase.database.batch import Batch, Result, Statement
@@ -58,6 +59,7 @@ class Core:
     hooks: Hooks
     outgoing: Outgoing
     issuers: Issuers
+    saml_keys: SamlKeys = field(default_factory=SamlKeys)
 
     async def read(self, sql: bytes, *params: str | None) -> list[Any]:
         """Rows of a quick read in one round trip: the JSON of each row's only column."""

@@ -31,6 +31,7 @@ from selfbase.auth.logic.providers.records import (
 )
 from selfbase.auth.outgoing import AddressRefused, FetchFailed, Reply
 from selfbase.auth.queries.providers import find_provider
+from selfbase.auth.sealed import unseal
 from selfbase.auth.types_more import CustomProvider
 
 ANSWER_BYTES_MAX = 512 * 1024
@@ -148,7 +149,7 @@ async def _set_up_custom(ctx: Context, name: str, extra_scopes: str) -> Provider
     return ProviderSetup(
         name=name,
         client_ids=(provider.client_id, *provider.acceptable_client_ids),
-        secret=provider.client_secret,
+        secret=unseal(ctx, provider.client_secret, provider.id),
         redirect_uri=f"{base.rstrip('/')}/callback",
         authorize_url=authorize_url,
         token_url=token_url,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from selfbase.auth.context import Context
 from selfbase.auth.errors import AuthFailure, UnexpectedFailure
 from selfbase.auth.logic.saml.encryption import decrypt_assertion
-from selfbase.auth.logic.saml.keys import SamlKeyInvalid, make_certificate, parse_private_key
+from selfbase.auth.logic.saml.keys import SamlKeyInvalid, make_certificate
 from selfbase.auth.logic.saml.response import Decrypt
 from selfbase.auth.logic.saml.xml import Element
 from selfbase.auth.outgoing import AddressRefused, FetchFailed
@@ -54,8 +54,8 @@ def open_service_provider(ctx: Context) -> ServiceProvider:
     try:
         return ServiceProvider(
             (settings.saml_external_url or settings.external_url).rstrip("/"),
-            parse_private_key(settings.saml_private_key.reveal()),
-            parse_private_key(settings.saml_private_key_next.reveal())
+            ctx.core.saml_keys.read(settings.saml_private_key.reveal()),
+            ctx.core.saml_keys.read(settings.saml_private_key_next.reveal())
             if settings.saml_private_key_next
             else None,
             settings.saml_allow_encrypted_assertions,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfbase.auth.logic.providers.catalog import PROVIDER_NAMES
+from selfbase.auth.logic.sealed import SealKeys, parse_key_list, parse_seal_keys
 from selfbase.auth.settings_general import gotrue
 from selfbase.auth.settings_layers import load_prefixed
 from selfbase.kit.settings import Layer, Secret, setting
@@ -86,6 +87,26 @@ class MoreSettings:
     )
     custom_oauth_external_url: str = gotrue(
         "", "CUSTOM_OAUTH_EXTERNAL_URL", "Base of their callback; empty: the public address."
+    )
+    security_db_encryption_encrypt: bool = gotrue(
+        False, "SECURITY_DB_ENCRYPTION_ENCRYPT", "Seal secrets in their columns."
+    )
+    security_db_encryption_encryption_key_id: str = gotrue(
+        "", "SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY_ID", "The name of the key to seal with."
+    )
+    security_db_encryption_encryption_key: Secret = gotrue(
+        Secret(""),
+        "SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY",
+        "32 bytes in base64url.",
+        secret=True,
+        runtime=False,
+    )
+    security_db_encryption_decryption_keys: Secret = gotrue(
+        Secret(""),
+        "SECURITY_DB_ENCRYPTION_DECRYPTION_KEYS",
+        "`id:key,…`: keys that open what is sealed.",
+        secret=True,
+        runtime=False,
     )
     mfa_totp_enroll_enabled: bool = gotrue(
         True, "MFA_TOTP_ENROLL_ENABLED", "", toml="auth.mfa.totp.enroll_enabled"
@@ -189,6 +210,15 @@ class MoreSettings:
     oauth_server_default_scope: str = gotrue(
         "email", "OAUTH_SERVER_DEFAULT_SCOPE", "Scopes of a request that names none."
     )
+
+    def seal_keys(self) -> SealKeys:
+        """The keys of sealed columns.  Raises ValueError naming the key that cannot be used."""
+        return parse_seal_keys(
+            encrypt=self.security_db_encryption_encrypt,
+            key_id=self.security_db_encryption_encryption_key_id,
+            key=self.security_db_encryption_encryption_key.reveal(),
+            decryption_keys=parse_key_list(self.security_db_encryption_decryption_keys.reveal()),
+        )
 
 
 def load_more(layers: Sequence[Layer]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from selfbase.auth.logic import custom_providers as logic
 from selfbase.auth.logic.fields import Fields
 from selfbase.auth.logic.render import render_moment
 from selfbase.auth.queries import providers as rows
+from selfbase.auth.sealed import seal
 from selfbase.auth.types_more import CustomProvider
 from selfbase.database.failures import UniqueViolation
 from selfbase.http.values import Response, json_response
@@ -81,6 +83,8 @@ async def create_provider(ctx: Context) -> Response:
         values = _read_new(body, kind)
     except logic.CustomProviderInvalid as error:
         raise ValidationFailed(str(error)) from None
+    values["id"] = str(uuid.uuid4())
+    values["client_secret"] = seal(ctx, values["client_secret"], values["id"])
     if kind == "oidc":
         values |= await _discover(ctx, values["issuer"], values.get("discovery_url"))
     most = ctx.settings.custom_oauth_max_providers
@@ -190,6 +194,8 @@ async def update_provider(ctx: Context) -> Response:
                 values[name] = logic.require_text(name, body.raw[name], length)
     except logic.CustomProviderInvalid as error:
         raise ValidationFailed(str(error)) from None
+    if "client_secret" in values:
+        values["client_secret"] = seal(ctx, values["client_secret"], provider.id)
     values |= {name: body.flag(name) for name in _FLAGS if body.has(name)}
     if "issuer" in values or "discovery_url" in values:
         issuer = values.get("issuer") or provider.issuer or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import uuid
@@ -26,6 +27,7 @@ from selfbase.auth.logic.one_time import hash_code
 from selfbase.auth.one_time import check_sms_gap, make_code, parse_channel
 from selfbase.auth.queries import factors as rows
 from selfbase.auth.queries import sessions as session_rows
+from selfbase.auth.sealed import seal, unseal
 from selfbase.auth.sessions import Grant, session_response
 from selfbase.auth.sms import find_test_code
 from selfbase.auth.types import Factor, User
@@ -63,10 +65,12 @@ async def enroll_factor(ctx: Context) -> Response:
     if len(name) > NAME_LENGTH_MAX:
         raise ValidationFailed(f"friendly_name cannot exceed {NAME_LENGTH_MAX} characters")
     check_enabled(ctx, factor_type, "enroll")
-    values: dict[str, Any] = {"friendly_name": name, "factor_type": factor_type}
+    factor_id = str(uuid.uuid4())
+    values: dict[str, Any] = {"id": factor_id, "friendly_name": name, "factor_type": factor_type}
     shown: dict[str, Any] = {}
     if factor_type == "totp":
-        values["secret"], shown["totp"] = _make_totp(ctx, body.text("issuer"))
+        shown["totp"] = await _make_totp(ctx, body.text("issuer"))
+        values["secret"] = seal(ctx, shown["totp"]["secret"], factor_id)
     elif factor_type == "phone":
         values["phone"] = _read_phone(body)
         shown["phone"] = body.text("phone")
@@ -77,11 +81,13 @@ async def enroll_factor(ctx: Context) -> Response:
     )
 
 
-def _make_totp(ctx: Context, issuer: str) -> tuple[str, dict[str, str]]:
+async def _make_totp(ctx: Context, issuer: str) -> dict[str, str]:
     secret = totp.encode_secret(secrets.token_bytes(totp.SECRET_BYTES))
     issuer = issuer or urlsplit(ctx.settings.site_url).netloc
     uri = totp.render_uri(secret, issuer=issuer[:255], account=ctx.user.email or ctx.user.phone)
-    return secret, {"qr_code": totp.render_qr_svg(uri), "secret": secret, "uri": uri}
+    # Drawing takes a while: not on the loop that serves everybody.
+    drawn = await asyncio.to_thread(totp.render_qr_svg, uri)
+    return {"qr_code": drawn, "secret": secret, "uri": uri}
 
 
 def _read_phone(body: Fields) -> str:
@@ -98,7 +104,7 @@ async def _insert(ctx: Context, values: Mapping[str, Any]) -> Factor:
                 _refuse_verified_phone(await rows.list_factors(tx, ctx.user.id), phone)
                 await rows.delete_unverified_phone(tx, ctx.user.id, phone)
             await factors.check_enrollment(ctx, tx, values["friendly_name"])
-            full = {"id": str(uuid.uuid4()), "user_id": ctx.user.id, "now": ctx.now, **values}
+            full = {"user_id": ctx.user.id, "now": ctx.now, **values}
             factor = await rows.insert_factor(tx, full)
             await audit.record(
                 ctx,
@@ -275,7 +281,8 @@ async def _prove_totp(
     ctx: Context, tx: Transaction, factor: Factor, challenge: FactorChallenge, body: Fields
 ) -> AuthFailure | None:
     last = await rows.find_last_step(tx, factor.id)
-    step = totp.find_step(factor.secret, body.text("code"), ctx.now.timestamp(), after=last)
+    secret = unseal(ctx, factor.secret, factor.id)
+    step = totp.find_step(secret, body.text("code"), ctx.now.timestamp(), after=last)
     if step is None:
         return _failed("Invalid TOTP code entered")
     await rows.close_challenge(tx, challenge.id, ctx.now, step=step)

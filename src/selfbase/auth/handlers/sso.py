@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -179,7 +180,10 @@ async def _consume(ctx: Context) -> Response:
         identity_provider, entity_id_of(own.base_url), acs_url_of(own.base_url), begun.request_ids
     )
     try:
-        assertion = verify_response(raw, expected, ctx.now, decrypt=own.decrypt)
+        # XML of a stranger, up to half a megabyte: not on the loop that serves everybody.
+        assertion = await asyncio.to_thread(
+            verify_response, raw, expected, ctx.now, decrypt=own.decrypt
+        )
     except ResponseInvalid as error:
         raise ValidationFailed("SAML Assertion is not valid", internal=str(error)) from None
     profile = _read_profile(begun.provider, assertion)

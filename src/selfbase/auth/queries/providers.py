@@ -43,7 +43,7 @@ async def count_providers(tx: Transaction) -> int:
 _LISTS = frozenset({"acceptable_client_ids", "scopes", "custom_claims_allowlist"})
 _OBJECTS = frozenset({"attribute_mapping", "authorization_params", "cached_discovery"})
 COLUMNS: Mapping[str, LiteralString] = {
-    "provider_type": "provider_type", "identifier": "identifier", "name": "name",
+    "id": "id", "provider_type": "provider_type", "identifier": "identifier", "name": "name",
     "client_id": "client_id", "client_secret": "client_secret",
     "acceptable_client_ids": "acceptable_client_ids", "scopes": "scopes",
     "pkce_enabled": "pkce_enabled", "attribute_mapping": "attribute_mapping",
@@ -72,8 +72,8 @@ async def insert_provider(tx: Transaction, values: Mapping[str, Any]) -> CustomP
     names: LiteralString = ", ".join([COLUMNS[name] for name in values])
     holders: LiteralString = ", ".join(["%(" + COLUMNS[name] + ")s" for name in values])
     text = await tx.fetch_value(
-        "insert into auth.custom_oauth_providers (id, created_at, updated_at, " + names + ")"
-        " values (gen_random_uuid(), now(), now(), " + holders + ")"
+        "insert into auth.custom_oauth_providers (created_at, updated_at, " + names + ")"
+        " values (now(), now(), " + holders + ")"
         " returning to_jsonb(custom_oauth_providers)::text",
         _params(values),
     )
