@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, LiteralString, cast
 
@@ -28,6 +28,7 @@ from selfbase.database.failures import (
     PoolTimeout,
     failure_from_psycopg,
 )
+from selfbase.database.stream import RowStream, open_stream
 from selfbase.identity.caller import Caller
 from selfbase.kit.events import Event, Events
 
@@ -146,6 +147,23 @@ class Database:
             executor = Executor(self.conninfo_for(login), self.settings.executor)
             self._executors[login] = executor
         return await executor.run(batch, cancellation)
+
+    async def stream(
+        self,
+        batch: Batch,
+        *,
+        login: str = AUTHENTICATOR,
+        cancellation: Cancellation | None = None,
+    ) -> RowStream:
+        """Runs a batch whose last statement's rows are fetched in pieces.  The caller closes the
+        stream.  Raises DatabaseFailure."""
+        pool = await self._pool(login)
+        stack = AsyncExitStack()
+        try:
+            connection = await stack.enter_async_context(pool.connection())
+        except PsycopgPoolTimeout:
+            raise PoolTimeout(self.settings.acquire_timeout_s) from None
+        return await open_stream(connection, batch, stack, cancellation)
 
     def count_links(self, login: str) -> int:
         """The open connections of the hot path of a login role."""

@@ -28,6 +28,7 @@ from selfbase.http.values import (
     Response,
     WebSocket,
 )
+from selfbase.identity.caller import Caller
 from selfbase.identity.tokens import TokenVerifier
 from selfbase.kit.clock import Clock
 from selfbase.kit.events import Events
@@ -67,6 +68,7 @@ from selfbase.rest.root import answer_root
 from selfbase.rest.schema_cache import count_objects
 from selfbase.rest.settings import load_rest_settings
 from selfbase.rest.state import Active, Reloader
+from selfbase.rest.streaming import STREAM_BYTES, RowPieces
 from selfbase.rest.transaction import make_batch
 
 FIRST_LOAD_WAIT_S = 10.0
@@ -165,6 +167,10 @@ class Rest:
                 return await answer_root(active, self._database, self._login, request, caller, ask)
             compiled = await self._compile(active, ask)
             watch.mark("plan")
+            if active.sizes.is_streamed(compiled, window):
+                response = await self._stream(active, request, caller, compiled, scan, window)
+                watch.mark("transaction")
+                return _add_timing(response, active, watch)
             batch = make_batch(active, request, caller, compiled, scan, window, payload)
             results = await self._database.run(batch, login=self._login, cancellation=request.gone)
             watch.mark("transaction")
@@ -176,10 +182,33 @@ class Rest:
         if active.settings.db_pre_request:
             results = results[1:]
         answer = self._conclude(active, request, compiled, window, results)
-        watch.mark("response")
-        if active.settings.server_timing_enabled:
-            answer.headers.append(("Server-Timing", watch.render()))
-        return Response(answer.status, answer.headers, answer.body)
+        active.sizes.note(compiled, len(answer.body))
+        response = Response(answer.status, answer.headers, answer.body)
+        return _add_timing(response, active, watch)
+
+    async def _stream(
+        self,
+        active: Active,
+        request: Request,
+        caller: Caller,
+        compiled: Compiled,
+        scan: Scan,
+        window: Window,
+    ) -> Response:
+        """Answers with rows as they come, when they are too many to be held."""
+        batch = make_batch(active, request, caller, compiled, scan, window, None, streaming=True)
+        rows = await self._database.stream(batch, login=self._login, cancellation=request.gone)
+        pieces = RowPieces(rows)
+        try:
+            outcome = read_outcome(await pieces.start())
+            canonical = render_canonical(request.query)
+            answer = respond(compiled, outcome, window, total=outcome.total, canonical=canonical)
+            whole = await pieces.read_small()
+        except BaseException:
+            await pieces.aclose()
+            raise
+        active.sizes.note(compiled, STREAM_BYTES if whole is None else len(whole))
+        return Response(answer.status, answer.headers, pieces if whole is None else whole)
 
     async def _compile(self, active: Active, ask: Ask) -> Compiled:
         """The compiled request.  What is not in the catalog may have been made a moment ago: then
@@ -227,7 +256,7 @@ class Rest:
         reading = action == "read" or action == "call"
         rows_max = settings.db_max_rows if reading else None
         scan = scan_query(
-            request.query, calling=action == "call" and method != "POST", rows_max=rows_max
+            request.query, calling=target == "function" and method != "POST", rows_max=rows_max
         )
         window = decide_window(method, scan, headers.find("range"), rows_max)
         content_type = headers.find("content-type")
@@ -345,6 +374,13 @@ class Rest:
         if request.method == "HEAD":
             return Response(failure.status, headers, b"")
         return Response(failure.status, headers, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+
+
+def _add_timing(response: Response, active: Active, watch: Stopwatch) -> Response:
+    if active.settings.server_timing_enabled:
+        watch.mark("response")
+        response.headers.append(("Server-Timing", watch.render()))
+    return response
 
 
 def make_rest(project: Project) -> Rest:

@@ -31,6 +31,7 @@ from selfbase.rest.logic.plan_request import PlanOptions
 from selfbase.rest.logic.request import Ask
 from selfbase.rest.schema_cache import list_timezones, load_catalog, load_config
 from selfbase.rest.settings import RestSettings, load_rest_settings
+from selfbase.rest.streaming import Sizes
 
 QUIET_S = 0.1
 RETRY_S_MAX = 32.0
@@ -57,6 +58,7 @@ class Active:
     options: PlanOptions
     mark: str
     timezones: frozenset[str] | None = None
+    sizes: Sizes = field(default_factory=Sizes)
     _compiled: dict[Ask, Compiled] = field(default_factory=dict)
     _frames: dict[tuple[str, str, str], Frame] = field(default_factory=dict)
 

@@ -34,25 +34,28 @@ def make_batch(
     scan: Scan,
     window: Window,
     payload: Payload | None,
+    *,
+    streaming: bool = False,
 ) -> Batch:
-    """The batch of a request.  Its results are those of `db-pre-request` (when there is one), the
+    """The batch of a request; with `streaming` in the form whose rows come one by one.  Its results are those of `db-pre-request` (when there is one), the
     main statement, and the estimate (when one is wanted)."""
     settings, plan = active.settings, compiled.plan
     preferences = compiled.ask.preferences
     keep = settings.db_prepared_statements
     octets = compiled.ask.content_type == OCTETS
     statements = list_pre_request(settings)
-    for rendered in (compiled.rendered.main, compiled.rendered.estimate):
+    main = compiled.stream if streaming else compiled.rendered.main
+    for rendered in (main, compiled.rendered.estimate):
         if rendered is not None:
             values = bind_values(rendered, scan.values, window, payload, octets=octets)
             statements.append(Statement(rendered.sql, values, keep))
     rollback = is_rolled_back(settings, preferences)
-    if rollback:
+    if rollback and not plan.read_only:
         statements.append(Statement(b"set constraints all immediate", keep=False))
     frame = active.find_frame(caller, compiled.ask.schema)
     isolation = plan.isolation or frame.isolation
     begin = None
-    if rollback or isolation:
+    if rollback or isolation or streaming:
         level = f" isolation level {isolation}" if isolation in _ISOLATION else ""
         begin = f"begin{level} {'read only' if plan.read_only else 'read write'}".encode()
     pairs = [

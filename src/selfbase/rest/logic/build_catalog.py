@@ -102,7 +102,7 @@ def _build_tables(
 ) -> dict[Name, Table]:
     types: dict[str, str] = {}
     tables: dict[Name, Table] = {}
-    for oid, schema, name, comment, is_view, insert, update, delete, _, columns in rows:
+    for oid, schema, name, comment, is_view, insert, update, delete, _, columns, pages in rows:
         if schema not in exposed:
             continue
         made = {
@@ -120,7 +120,7 @@ def _build_tables(
         }
         full = Name(schema, name)
         tables[full] = Table(
-            full, comment, is_view, insert, update, delete, primary.get(oid, ()), made
+            full, comment, is_view, insert, update, delete, primary.get(oid, ()), made, pages
         )
     return tables
 

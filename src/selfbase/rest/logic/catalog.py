@@ -29,7 +29,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, view, materialized view or foreign table.  `primary_key` is in alphabetical order."""
+    """A table, view, materialized view or foreign table.  `primary_key` is in alphabetical order.
+    `pages` is its size in pages when that was known."""
 
     name: Name
     description: str | None
@@ -39,6 +40,7 @@ class Table:
     deletable: bool
     primary_key: tuple[str, ...]
     columns: Mapping[str, Column]
+    pages: int | None = None
 
 
 class Cardinality(Enum):

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from selfbase.rest.logic.catalog import Catalog
+from selfbase.rest.logic.grammar import encode_value
 from selfbase.rest.logic.names import build_array_literal
 from selfbase.rest.logic.payload import Payload
 from selfbase.rest.logic.plan import BODY, FIELD, LIMIT, Plan, Source
 from selfbase.rest.logic.plan_request import PlanOptions, plan_request
 from selfbase.rest.logic.preferences import list_applied
-from selfbase.rest.logic.render_request import Rendered, RenderedRequest, render_request
+from selfbase.rest.logic.render_request import (
+    Rendered,
+    RenderedRequest,
+    render_request,
+    render_stream,
+)
 from selfbase.rest.logic.request import Ask, Window
 
 
@@ -24,7 +30,7 @@ class Compiled:
     """What stays the same for every request of one kind.
 
     `address` is the path of the answer's locations, `content_headers` tell of its body, `applied` is
-    the value of `Preference-Applied`.
+    the value of `Preference-Applied`, `stream` a form whose rows can be sent as they come.
     """
 
     ask: Ask
@@ -33,6 +39,7 @@ class Compiled:
     address: str
     content_headers: tuple[tuple[str, str], ...]
     applied: str
+    stream: Rendered | None
 
 
 def compile_request(ask: Ask, catalog: Catalog, options: PlanOptions, mark: str) -> Compiled:
@@ -48,7 +55,16 @@ def compile_request(ask: Ask, catalog: Catalog, options: PlanOptions, mark: str)
         f"/{quote(ask.name)}",
         tuple(content_headers),
         _list_applied(ask, plan, options),
+        _render_stream(ask, plan, options),
     )
+
+
+def _render_stream(ask: Ask, plan: Plan, options: PlanOptions) -> Rendered | None:
+    """The same read with its rows one by one, where the answer is an array of rows."""
+    plain = plan.handler.kind == "array" and plan.handler.media.kind != "plan"
+    if ask.action != "read" or not plain or plan.count in ("planned", "estimated"):
+        return None
+    return render_stream(plan, options.rows_max)
 
 
 def _list_applied(ask: Ask, plan: Plan, options: PlanOptions) -> str:
@@ -94,7 +110,7 @@ def _bind(
         return None if window.limit is None else b"%d" % window.limit
     if source <= FIELD:
         assert payload is not None
-        return payload.fields[FIELD - source][1].encode("utf-8", "replace")
+        return encode_value(payload.fields[FIELD - source][1])
     if source == BODY:
         body = payload.body if payload is not None else b""
         return b"\\x" + body.hex().encode() if octets else body

@@ -33,8 +33,10 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"[\w $]+(?:-(?!>)[\w $]+)*")
 _KEY = re.compile(r"[^(\-:.,>)]+(?:-(?!>)[^(\-:.,>)]+)*")
-_INDEX = re.compile(r"(-?)(\d+)(?=->|::|\.|,|$)")
-_WORD = re.compile(r"[\w $]+")
+_INDEX = re.compile(r"(-?)(\d+)(?=->|::|[.,)]|$)")
+# A type's words stand bare in SQL, so each begins as an identifier does: never a number, a
+# parameter or a dollar quote.
+_TYPE = re.compile(r" *[^\W\d][\w$]*(?: +[^\W\d][\w$]*)* *")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _RAW = re.compile(r"[^,)]*")
@@ -76,8 +78,15 @@ class SyntaxFailure(Exception):
         return f"unexpected {met}" + (f" expecting {self.expecting}" if self.expecting else "")
 
 
+def encode_value(text: str) -> bytes:
+    """The bytes of a bound value.  PostgreSQL's texts hold no NUL: they end there."""
+    if "\0" in text:
+        text = text[: text.index("\0")]
+    return text.encode("utf-8", "replace")
+
+
 class Slots:
-    """The operands met so far, as the bytes they are bound with."""
+    """The operands met so far, as the bytes they are bound with; a NUL ends an operand."""
 
     __slots__ = ("values",)
 
@@ -85,7 +94,7 @@ class Slots:
         self.values: list[bytes | None] = []
 
     def add(self, value: str) -> int:
-        self.values.append(value.encode("utf-8", "replace"))
+        self.values.append(encode_value(value))
         return len(self.values) - 1
 
 
@@ -202,8 +211,8 @@ def _parse_field(cursor: Cursor) -> Field:
 def _parse_cast(cursor: Cursor) -> str | None:
     if not cursor.take("::"):
         return None
-    found = cursor.match(_WORD)
-    if found is None or not found[0].strip():
+    found = cursor.match(_TYPE)
+    if found is None:
         raise cursor.failure("letter or digit")
     return found[0].strip()
 

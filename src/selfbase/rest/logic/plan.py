@@ -90,6 +90,10 @@ Source = int | bytes | tuple[int, ...]
 BODY, LIMIT, OFFSET, FIELD = -1, -2, -3, -100
 
 
+# Half a megabyte.
+SMALL_PAGES = 64
+
+
 @dataclass(eq=False, slots=True)
 class ReadNode:
     """One level of the answer.
@@ -137,6 +141,16 @@ class ReadNode:
     def has_aggregates(self) -> bool:
         return any(output.aggregate for output in self.outputs) or any(
             output.aggregate for child in self.children for output in child.lifted
+        )
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all it reads was found to be small tables."""
+        return all(
+            node.known is not None
+            and node.known.pages is not None
+            and node.known.pages <= SMALL_PAGES
+            for node in self.walk()
         )
 
     def walk(self) -> Iterator[ReadNode]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selfbase.rest.logic.catalog import ComputedRelationship
+from selfbase.rest.logic.grammar import encode_value
 from selfbase.rest.logic.names import quote_ident, quote_name
 from selfbase.rest.logic.plan import (
     Compare,
@@ -86,7 +87,7 @@ class Sink:
         return placeholder
 
     def bind_text(self, text: str, kind: str = "") -> str:
-        return self.bind(text.encode("utf-8", "replace"), kind)
+        return self.bind(encode_value(text), kind)
 
 
 def render_reference(reference: Reference, alias: str, sink: Sink) -> str:

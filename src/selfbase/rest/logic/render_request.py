@@ -81,19 +81,23 @@ def _make_sink(plan: Plan) -> Sink:
 def _render_read(plan: Plan, rows_max: int | None) -> Rendered:
     sink = _make_sink(plan)
     read = render_node(plan.read, sink)
-    total, counting = "NULL", ""
-    if plan.count in ("exact", "estimated"):
-        counted = render_count(plan.read, sink)
-        if plan.count == "estimated" and rows_max is not None:
-            counted += f" LIMIT {rows_max + 1}"
-        counting = f", _counted AS ({counted})"
-        total = "(SELECT count(*) FROM _counted)"
+    total, counting = _render_total(plan, sink, rows_max)
     sql = (
         f"WITH {SOURCE} AS ({read}){counting}"
         f" SELECT {total}, count({_ROW}.*), {_render_body(plan.handler, None)}, {_GUCS}, NULL, NULL"
         f" FROM {SOURCE} AS {_ROW}"
     )
     return Rendered(sql.encode(), tuple(sink.sources))
+
+
+def _render_total(plan: Plan, sink: Sink, rows_max: int | None) -> tuple[str, str]:
+    """The total as an expression, and the common table expression it counts."""
+    if plan.count not in ("exact", "estimated"):
+        return "NULL::bigint", ""
+    counted = render_count(plan.read, sink)
+    if plan.count == "estimated" and rows_max is not None:
+        counted += f" LIMIT {rows_max + 1}"
+    return "(SELECT count(*) FROM _counted)", f", _counted AS ({counted})"
 
 
 _GUCS = (
@@ -142,6 +146,24 @@ _CSV = (
     f" || E'\\n' || COALESCE(string_agg(substring({_ROW}::text, 2, length({_ROW}::text) - 2),"
     " E'\\n'), '')"
 )
+
+
+def render_stream(plan: Plan, rows_max: int | None) -> Rendered:
+    """A read whose rows come one by one: first a row with what `_render_read` answers beside the
+    body, then for each row its JSON.  The rows are settled before the first one is sent."""
+    sink = _make_sink(plan)
+    read = render_node(plan.read, sink)
+    total, counting = _render_total(plan, sink, rows_max)
+    row = f"row_to_json({_ROW}.*)"
+    if plan.handler.stripped:
+        row = f"json_strip_nulls({row})"
+    sql = (
+        f"WITH {SOURCE} AS MATERIALIZED ({read}){counting}"
+        f" SELECT {total}, (SELECT count(*) FROM {SOURCE}), NULL::text, {_GUCS}, NULL, NULL"
+        f" UNION ALL SELECT NULL, NULL, {row}::text, NULL, NULL, NULL, NULL"
+        f" FROM {SOURCE} AS {_ROW}"
+    )
+    return Rendered(sql.encode(), tuple(sink.sources))
 
 
 # Writing

@@ -1,5 +1,6 @@
 -- in: schemas text[]; out: one json array of
---   [oid, schema, name, comment, is view, insertable, updatable, deletable, pk columns, columns],
+--   [oid, schema, name, comment, is view, insertable, updatable, deletable, pk columns, columns,
+--   pages (null when the planner has not counted them)],
 --   columns (of exposed schemas only) as
 --   [name, type, declared type, nullable, default, comment, max length, enum labels].  Locks none.
 with recursive exposed as (
@@ -80,7 +81,8 @@ select json_agg(json_build_array(
   c.relkind in ('r', 'p') or u.mask & 4 = 4,
   c.relkind in ('r', 'p') or u.mask & 16 = 16,
   k.columns,
-  columns.columns
+  columns.columns,
+  case when c.relkind = 'r' and c.reltuples >= 0 then c.relpages end
 ))
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
