@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_a_configuration_file_is_read_below_the_environment() -> None:
     assert settings.db_plan_enabled is False
     assert settings.jwt_secret.reveal() == 'with "quotes" and # no comment, long enough for it'
     assert settings.app_settings == {"greeting": "hello"}
+
+
+def test_a_file_and_secrets_in_files_are_named_by_settings(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret in a file that is long enough\n")
+    (tmp_path / "rest.conf").write_text(f'jwt-secret = "@{tmp_path}/secret"\ndb-max-rows = 9\n')
+    variables = {"PGRST_CONFIG_FILE": str(tmp_path / "rest.conf")}
+    settings = load_rest_settings([EnvLayer(variables)])
+    assert settings.jwt_secret.reveal() == "a secret in a file that is long enough"
+    assert settings.db_max_rows == 9
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_rest_settings([EnvLayer({"PGRST_CONFIG_FILE": "/no/such/file"})])
 
 
 def test_a_line_that_is_no_setting_is_named() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from selfbase.kit.failures import ConfigurationError
@@ -28,6 +29,9 @@ from selfbase.kit.settings import (
 class RestSettings:
     """One configuration of the service; a reload makes a new one."""
 
+    config_file: str = setting(
+        "", env="PGRST_CONFIG_FILE", help="PostgREST's configuration file, the weakest source."
+    )
     db_uri: Secret = setting(
         Secret("postgresql://"), env="PGRST_DB_URI", secret=True, help="Used when serving alone."
     )
@@ -142,6 +146,11 @@ def load_rest_settings(
     values = {name: value for name, value in given.items() if name not in _FIXED}
     all_layers: list[Layer] = [ValuesLayer(values, name="in-database"), *layers]
     made = load_settings(RestSettings, all_layers, owner="rest")
+    if made.config_file:
+        # Read anew each time: a reload sees what was changed.
+        layers = (*layers, parse_config_file(_read_file(made.config_file)))
+        all_layers.append(layers[-1])
+        made = load_settings(RestSettings, all_layers, owner="rest")
     app_settings: dict[str, str] = {}
     for layer in reversed(layers):
         if isinstance(layer, EnvLayer):
@@ -157,11 +166,31 @@ def load_rest_settings(
         for name, value in (in_database or {}).items()
         if name.startswith("app.settings.")
     )
-    return replace(made, app_settings=app_settings)
+    return replace(
+        made,
+        app_settings=app_settings,
+        db_uri=_read_secret(made.db_uri),
+        jwt_secret=_read_secret(made.jwt_secret),
+    )
+
+
+def _read_secret(secret: Secret) -> Secret:
+    """`@path` stands for what the file holds, without its last line break."""
+    text = secret.reveal()
+    if not text.startswith("@"):
+        return secret
+    return Secret(_read_file(text[1:]).removesuffix("\n"))
+
+
+def _read_file(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"rest: {path} cannot be read: {error}") from None
 
 
 # Decided once, before the database can be asked.
-_FIXED = frozenset({"db_uri", "db_config", "db_pool", "server_host", "server_port"})
+_FIXED = frozenset({"config_file", "db_uri", "db_config", "db_pool", "server_host", "server_port"})
 
 _LINE = re.compile(r"""^\s*([A-Za-z][\w.-]*)\s*=\s*("(?:[^"\\]|\\.)*"|[^#\s][^#]*?)\s*(?:\#.*)?$""")
 

@@ -237,7 +237,12 @@ class Reloader:
 
     async def _load_settings(self) -> RestSettings:
         """The settings with those of the database; when they make no sense, the ones before."""
-        base = load_rest_settings(self._layers)
+        try:
+            base = load_rest_settings(self._layers)
+        except ConfigurationError as error:
+            # The file was changed to something that cannot be read.
+            self._events.emit(ConfigRejected(error=str(error)))
+            return self._settings
         if not base.db_config:
             return base
         found = await load_config(self._database, self._login, base.db_pre_config)
