@@ -29,6 +29,7 @@ from selfbase.kit.routes import Route
 
 if TYPE_CHECKING:
     from selfbase.auth.captcha import Captcha
+    from selfbase.auth.cleanup import Sweeper
     from selfbase.auth.hooks import Hooks
     from selfbase.auth.issuers import Issuers
     from selfbase.auth.limits import Limiter
@@ -59,6 +60,7 @@ class Core:
     hooks: Hooks
     outgoing: Outgoing
     issuers: Issuers
+    sweeper: Sweeper
     saml_keys: SamlKeys = field(default_factory=SamlKeys)
 
     async def read(self, sql: bytes, *params: str | None) -> list[Any]:

@@ -15,6 +15,7 @@ import psycopg
 
 from selfbase.auth.authenticate import is_admin_bearer, require_admin, require_user
 from selfbase.auth.captcha import Captcha
+from selfbase.auth.cleanup import Sweeper
 from selfbase.auth.context import AuthRoute, Context, Core
 from selfbase.auth.errors import (
     API_VERSION_2024,
@@ -90,6 +91,7 @@ class Auth:
     async def close(self) -> None:
         """Sends waiting mail for a short while, then ends everything."""
         self._health = Health.STOPPED
+        await self.core.sweeper.close()
         await self.core.mailer.outbox.close()
         await self.core.outgoing.close()
         self.core.passwords.close()
@@ -137,7 +139,10 @@ class Auth:
             )
             async with asyncio.timeout(settings.api_max_request_duration):
                 await self._admit(ctx, route)
-                return await route.handler(ctx)
+                response = await route.handler(ctx)
+            if request.method != "GET":
+                self.core.sweeper.nudge(settings)
+            return response
         except AuthFailure:
             raise
         except TimeoutError:
@@ -220,6 +225,7 @@ def make_core(
         hooks=Hooks(outgoing),
         outgoing=outgoing,
         issuers=Issuers(outgoing, clock),
+        sweeper=Sweeper(database, events, clock),
     )
 
 
