@@ -38,8 +38,9 @@ class RowStream:
         batch = self._batch
         *before, last = batch.statements
         await self._run(Statement(batch.begin or b"begin"))
-        pairs = tuple(value for pair in batch.settings for value in pair)
-        await self._run(Statement(render_settings(len(batch.settings)), pairs))
+        if batch.settings:
+            names, values = zip(*batch.settings, strict=True)
+            await self._run(Statement(render_settings(names), values))
         for statement in before:
             await self._run(statement)
         await self._run(
