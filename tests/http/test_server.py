@@ -208,6 +208,15 @@ async def test_continue_is_sent_before_the_body_is_read(echo: Served) -> None:
     writer.close()
 
 
+async def test_continue_is_sent_for_an_empty_body_too(echo: Served) -> None:
+    answer = await talk(
+        echo[1],
+        b"POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+        b"Connection: close\r\nContent-Length: 0\r\n\r\n",
+    )
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+
+
 async def test_an_upgrade_we_do_not_know_is_ignored(echo: Served) -> None:
     answer = await talk(
         echo[1],

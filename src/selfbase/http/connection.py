@@ -228,9 +228,9 @@ class Connection(asyncio.Protocol):
     def _make_body(self, headers: Headers) -> IncomingBody | None:
         length = headers.find("content-length")
         chunked = "transfer-encoding" in headers
-        if not chunked and (length is None or length.strip() == "0"):
-            return None
         expects = headers.get("expect").lower() == "100-continue"
+        if not chunked and (length is None or (length.strip() == "0" and not expects)):
+            return None
         return IncomingBody(
             declared=int(length) if length is not None and not chunked else None,
             buffer_bytes=self._limits.body_buffer_bytes,

@@ -88,7 +88,9 @@ class IncomingBody:
     async def stream(self, bytes_max: int | None = None) -> AsyncIterator[bytes]:
         if bytes_max is not None and self.declared is not None and self.declared > bytes_max:
             raise BodyTooLarge
-        if self._on_first_read is not None and not self._finished:
+        # Also for an empty body: botocore takes a final answer alone for a refusal, and then
+        # misreads the next answer on this connection.
+        if self._on_first_read is not None and (not self._finished or self.declared == 0):
             self._on_first_read()
             self._on_first_read = None
         taken = 0

@@ -18,6 +18,8 @@ from selfbase.storage.handlers import (
     signing,
     upload,
 )
+from selfbase.storage.s3 import credentials
+from selfbase.storage.s3.routes import S3_ROUTES
 
 ROUTES: tuple[Route[Handler], ...] = (
     *buckets.ROUTES,
@@ -29,4 +31,6 @@ ROUTES: tuple[Route[Handler], ...] = (
     *resumable.ROUTES,
     *render.ROUTES,
     *operations.ROUTES,
+    *credentials.ROUTES,
+    *S3_ROUTES,
 )

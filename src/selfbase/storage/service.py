@@ -161,7 +161,8 @@ def _target(request: Request) -> tuple[str, str]:
         path = path.rstrip("/")
         if method == "POST":
             method = request.headers.get("x-http-method-override").upper() or method
-    return method, path
+    # S3 clients ask for the list of buckets with a slash behind the endpoint's path.
+    return method, "/s3" if path == "/s3/" else path
 
 
 def make_storage(

@@ -38,12 +38,13 @@ class FormState:
 class Form:
     """Parses one form.  `feed` raises InvalidRequest and EntityTooLarge."""
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, *, fields_max: int = FIELDS_MAX) -> None:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if not boundary:
             raise InvalidRequest("Multipart: Boundary not found")
         self.state = FormState()
+        self._fields_max = fields_max
         self._headers: dict[str, bytes] = {}
         self._header_bytes = 0
         self._name = bytearray()
@@ -117,7 +118,7 @@ class Form:
                 self.state.file_type = text
                 self._in_file = True
             return
-        if len(self.state.fields) >= FIELDS_MAX:
+        if len(self.state.fields) >= self._fields_max:
             raise InvalidRequest("reach fields limit")
         self._field_name = options.get(b"name", b"").decode("utf-8", "replace")
 

@@ -1,0 +1,1 @@
+"""What S3 requests mean: signatures, chunks, checksums, XML, policies.  Pure."""
