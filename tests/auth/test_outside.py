@@ -371,3 +371,45 @@ async def test_imported_hashes_sign_in_and_become_bcrypt(auth: AuthServer) -> No
     bad = {"email": "x@example.com", "password_hash": "$argon2id$v=19$m=999999999,t=1,p=1$aa$bb"}
     refused = await auth.fails("POST", "/admin/users", bad, bearer=auth.admin())
     assert refused == (400, "validation_failed")
+
+
+async def test_signing_keys_rotate_without_a_restart_in_every_worker(auth_with: Opener) -> None:
+    one = await auth_with(MAILER_AUTOCONFIRM="true")
+    two = await auth_with(MAILER_AUTOCONFIRM="true")
+    old = await one.sign_up("ada@example.com")
+    keys = one.auth.core.signing_keys
+    for algorithm in ("ES256", "RS256", "EdDSA", "HS256"):
+        made = await keys.create(algorithm)
+        published = (await two.ok("GET", "/.well-known/jwks.json"))["keys"]
+        # Known to everybody before the first token is signed with it; shared secrets never shown.
+        assert (made.id in {key["kid"] for key in published}) is (algorithm != "HS256")
+        assert not any(part in key for key in published for part in ("d", "p", "q", "k"))
+        await keys.move(made.id, "in_use")
+        session = await two.sign_in("ada@example.com")
+        header = jwt.get_unverified_header(session["access_token"])
+        assert (header["alg"], header["kid"]) == (algorithm, made.id)
+        for worker in (one, two):
+            for token in (old["access_token"], session["access_token"]):
+                assert await worker.ok("GET", "/user", bearer=token)
+    states = {key.algorithm: key for key in await keys.list_keys()}
+    assert states["HS256"].state == "in_use"
+    assert states["RS256"].state == "previously_used"
+    with pytest.raises(Exception, match="cannot become revoked"):
+        await keys.move(states["HS256"].id, "revoked")
+    es = await two.sign_in("ada@example.com")
+    await keys.move(states["RS256"].id, "standby")
+    await keys.move(states["RS256"].id, "in_use")
+    await keys.move(states["HS256"].id, "revoked")
+    for worker in (two, one):
+        refused = await worker.fails("GET", "/user", bearer=es["access_token"])
+        assert refused == (403, "bad_jwt")
+    await keys.delete(states["HS256"].id)
+    assert "HS256" not in {key.algorithm for key in await keys.list_keys()}
+
+
+async def test_stored_signing_keys_are_sealed(auth: AuthServer) -> None:
+    made = await auth.auth.core.signing_keys.create("ES256")
+    (row,) = auth.sql("select k::text from _selfbase_auth.signing_keys k")
+    assert made.public_jwk is not None
+    assert made.public_jwk["x"] not in row[0]
+    assert '"d"' not in base64.b64decode(row[0].split(",")[3]).decode("latin-1")

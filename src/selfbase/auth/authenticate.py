@@ -67,15 +67,29 @@ async def require_user(ctx: Context) -> None:
 
     Raises BadJwt, UserNotFound, SessionNotFound, UserBanned (all 403) or NoAuthorization.
     """
-    claims = verify_bearer(ctx)
+    verifier = ctx.core.tokens.verifier
+    try:
+        claims = verify_bearer(ctx)
+    except BadJwt:
+        # Perhaps a key that came into use a moment ago, in another worker.
+        ctx.settings = await ctx.core.runtime.current()
+        if ctx.core.tokens.verifier is verifier:
+            raise
+        claims = verify_bearer(ctx)
     subject, session_id = claims.get("sub"), claims.get("session_id")
     if not subject:
-        raise BadJwt("invalid claim: missing sub claim")
+        # An API key was sent where a person's token belongs.
+        raise BadJwt(
+            "invalid claim: missing sub claim (this endpoint requires a user's Bearer token)"
+        )
     if not is_uuid(subject):
         raise BadJwt("invalid claim: sub claim must be a UUID")
     if not is_uuid(session_id):
         session_id = None
     found = await ctx.core.read_current(ctx, _LOAD, str(subject), session_id)
+    if ctx.core.tokens.verifier is not verifier:
+        # Keys have changed since: one of them may have been revoked.
+        verify_bearer(ctx)
     if not found:
         raise UserNotFound("User from sub claim in JWT does not exist", status=403)
     user = User.from_document(found[0]["user"])

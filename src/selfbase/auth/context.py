@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from selfbase.auth.outgoing import Outgoing
     from selfbase.auth.passwords import Passwords
     from selfbase.auth.runtime import RuntimeSettings
+    from selfbase.auth.signing_keys import SigningKeys
     from selfbase.auth.sms import SmsSender
     from selfbase.auth.tokens import TokenIssuer
 
@@ -52,6 +53,7 @@ class Core:
     clock: Clock
     runtime: RuntimeSettings
     tokens: TokenIssuer
+    signing_keys: SigningKeys
     passwords: Passwords
     mailer: Mailer
     sms: SmsSender

@@ -8,7 +8,7 @@ internal API that Studio and the Management API use.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,6 +64,8 @@ class RuntimeSettings:
         self._layers = tuple(layers)
         self._events = events
         self._version = -1
+        # Called after settings have changed: what else depends on their version.
+        self.followers: list[Callable[[], Awaitable[None]]] = []
         self._values: Mapping[str, Any] = {}
         self.settings = load_auth_settings(self._layers)
 
@@ -136,6 +138,10 @@ class RuntimeSettings:
             self._values = values
         except ConfigurationError as error:
             self._events.emit(SettingsRefused(error.message))
+        # Followers first: a request that comes meanwhile looks again instead of going on with the
+        # old keys.
+        for follow in self.followers:
+            await follow()
         self._version = int(version or b"0")
 
 

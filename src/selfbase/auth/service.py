@@ -7,7 +7,8 @@ the route's limit and captcha, run its handler, render what went wrong in the sh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,6 +36,8 @@ from selfbase.auth.passwords import Passwords
 from selfbase.auth.routes import CAPTCHA, ROUTES
 from selfbase.auth.runtime import RuntimeSettings
 from selfbase.auth.schema import migrate_auth
+from selfbase.auth.settings import AuthSettings
+from selfbase.auth.signing_keys import SigningKeys
 from selfbase.auth.sms import SmsSender
 from selfbase.auth.sms_providers import PROVIDERS
 from selfbase.auth.standalone import load_standalone
@@ -69,8 +72,11 @@ class Auth:
 
     name = "auth"
 
-    def __init__(self, core: Core, *, migrate_as: str) -> None:
+    def __init__(self, core: Core, *, migrate_as: str, follow_s: float | None = None) -> None:
+        """`follow_s` is how often to look for changed settings and keys without being asked."""
         self.core = core
+        self._follow_s = follow_s
+        self._following: asyncio.Task[None] | None = None
         self._router = Router(ROUTES)
         self._migrate_as = migrate_as
         self._health = Health.STARTING
@@ -78,7 +84,17 @@ class Auth:
     async def open(self) -> None:
         """Brings the schema up to date.  Raises MigrationError, DatabaseUnavailable."""
         await asyncio.to_thread(self._migrate)
+        await self.core.runtime.current()
+        if self._follow_s is not None:
+            self._following = asyncio.create_task(self._follow(self._follow_s))
         self._health = Health.HEALTHY
+
+    async def _follow(self, every_s: float) -> None:
+        """For the other services of this process, which verify tokens but never ask Auth."""
+        while True:
+            await asyncio.sleep(every_s)
+            with suppress(DatabaseFailure):
+                await self.core.runtime.current()
 
     def _migrate(self) -> None:
         conninfo = self.core.database.conninfo_for(self._migrate_as)
@@ -92,6 +108,9 @@ class Auth:
         """Sends waiting mail for a short while, then ends everything."""
         self._health = Health.STOPPED
         await self.core.sweeper.close()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         await self.core.mailer.outbox.close()
         await self.core.outgoing.close()
         self.core.passwords.close()
@@ -197,6 +216,11 @@ def _api_version(request: Request) -> str | None:
     return version
 
 
+def _sealing(settings: AuthSettings) -> bytes:
+    """The secret stored signing keys are encrypted under: one that every worker is given."""
+    return (settings.jwt_secret or settings.jwt_keys).reveal().encode()
+
+
 def make_core(
     database: Database,
     layers: Sequence[Layer],
@@ -204,11 +228,25 @@ def make_core(
     clock: Clock,
     *,
     keys: Sequence[Key] = (),
+    sealing: bytes = b"",
+    on_keys: Callable[[Sequence[Key]], None] | None = None,
     sink: MailSink | None = None,
     buckets: Buckets | None = None,
 ) -> Core:
     """The parts handlers share, none of them started."""
     runtime = RuntimeSettings(database, layers, events)
+    signing, verifying = load_keys(runtime.settings, keys)
+    issuer = TokenIssuer(signing, verifying)
+    own = (signing, *(key for key in verifying if key is not signing))
+    signing_keys = SigningKeys(
+        database,
+        issuer,
+        events,
+        own=own,
+        sealing=sealing or _sealing(runtime.settings),
+        on_change=on_keys,
+    )
+    runtime.followers.append(signing_keys.load)
     outgoing = Outgoing()
     outbox = Outbox(sink or SmtpSink(), events, clock)
     return Core(
@@ -216,7 +254,8 @@ def make_core(
         events=events,
         clock=clock,
         runtime=runtime,
-        tokens=TokenIssuer(*load_keys(runtime.settings, keys)),
+        tokens=issuer,
+        signing_keys=signing_keys,
         passwords=Passwords(runtime.settings.password_threads_max),
         mailer=Mailer(outbox, outgoing, events, clock),
         sms=SmsSender(outgoing, PROVIDERS),
@@ -230,13 +269,18 @@ def make_core(
 
 
 def make_auth(
-    project: Project, *, catcher: tuple[str, int] | None = None, buckets: Buckets | None = None
+    project: Project,
+    *,
+    catcher: tuple[str, int] | None = None,
+    buckets: Buckets | None = None,
+    follow_s: float | None = None,
 ) -> Auth:
     """Auth of a project.
 
     `catcher` is the host and port of the mail catcher, used while no mail server is set.
     `buckets` are shared rate limits (default: this process's own; give PostgresBuckets when
     several workers serve).
+    `follow_s` makes this process look for changed keys by itself: where several workers serve.
     """
     own = ValuesLayer({"api_external_url": f"{project.api_url}/auth/v1"}, name="project")
     core = make_core(
@@ -245,10 +289,12 @@ def make_auth(
         project.events,
         project.clock,
         keys=project.secrets.keys(),
+        sealing=project.secrets.jwt_secret.encode(),
+        on_keys=project.tokens.replace,
         sink=SmtpSink(catcher),
         buckets=buckets,
     )
-    return Auth(core, migrate_as="supabase_admin")
+    return Auth(core, migrate_as="supabase_admin", follow_s=follow_s)
 
 
 class StandaloneAuth(Auth):

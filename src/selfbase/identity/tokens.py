@@ -154,6 +154,12 @@ class TokenVerifier:
         self.hits = 0
         self.misses = 0
 
+    def replace(self, keys: Sequence[Key]) -> None:
+        """Takes over other keys and forgets what the old ones proved: for a rotation that every
+        holder of this verifier follows at once."""
+        self.keys = tuple(keys)
+        self._cache.clear()
+
     def verify(
         self, token: str, *, now_s: float | None = None, audience: str | None = None
     ) -> Mapping[str, Any]:
