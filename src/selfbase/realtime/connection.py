@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from selfbase.http.values import WebSocket, WebSocketClosed
+from selfbase.http.values import WebSocket, WebSocketClosed, encode_frame
 from selfbase.realtime.channel import Channel
 from selfbase.realtime.core import Core
 from selfbase.realtime.events import FrameDropped, SlowConsumerDropped
@@ -19,6 +19,7 @@ class Connection:
 
     __slots__ = (
         "_bytes_max",
+        "_unsent",
         "channels",
         "closed",
         "core",
@@ -43,6 +44,7 @@ class Connection:
         self.channels: dict[int, Channel] = {}
         self.closed = False
         self.last_seen_s = self.emptied_s = core.clock.monotonic_s()
+        self._unsent: list[bytes] = []
         self._bytes_max = core.settings.unsent_bytes_max
 
     async def run(self) -> None:
@@ -97,28 +99,35 @@ class Connection:
             self.emptied_s = self.core.clock.monotonic_s()
 
     def flush(self) -> None:
-        """Writes what the protocol has to say."""
+        """Sends what the protocol has to say."""
         for text in self.protocol.frames_to_send():
-            if not self.closed:
-                self.socket.send(text)
-        self._watch()
+            self.write(encode_frame(text))
 
     def write(self, frame: bytes) -> None:
-        """Writes a ready frame.  A socket that does not read is dropped, not waited for."""
-        if not self.closed:
-            self.socket.send_frame(frame)
-            if self.socket.buffered_bytes > self._bytes_max:
-                self._watch()
+        """Sends a ready frame, together with all others of this turn of the loop."""
+        if self.closed:
+            return
+        if not self._unsent:
+            self.core.outbox.add(self)
+        self._unsent.append(frame)
 
-    def _watch(self) -> None:
+    def write_out(self) -> None:
+        """Hands the socket what there is.  One that does not read is dropped, not waited for."""
+        frames = self._unsent
+        if self.closed or not frames:
+            frames.clear()
+            return
+        self.socket.send_frame(frames[0] if len(frames) == 1 else b"".join(frames))
+        frames.clear()
         unsent = self.socket.buffered_bytes
-        if unsent > self._bytes_max and not self.closed:
+        if unsent > self._bytes_max:
             self.core.events.emit(SlowConsumerDropped(unsent))
             self.drop(SLOW_CONSUMER, f"slow consumer: more than {self._bytes_max} bytes unread")
 
     def drop(self, code: int, reason: str) -> None:
         """Ends the connection; nothing more is written to it."""
         if not self.closed:
+            self.write_out()  # what was said before, the reason first of all
             self.closed = True
             self.core.connections.pop(self, None)
             # Not at once: a room may be in the middle of writing to all its members.

@@ -13,6 +13,7 @@ from selfbase.kit.events import Events
 from selfbase.realtime.authorization import Authorizer
 from selfbase.realtime.events import TaskFailed
 from selfbase.realtime.meters import Meters
+from selfbase.realtime.outbox import Outbox
 from selfbase.realtime.replication.feed import Feed
 from selfbase.realtime.rooms import Rooms
 from selfbase.realtime.settings import RealtimeSettings
@@ -60,6 +61,7 @@ class Core:
     meters: Meters
     tasks: Tasks
     worker: str
+    outbox: Outbox = field(default_factory=Outbox)
     draining: bool = False
     connections: dict[Any, None] = field(default_factory=dict)
 
