@@ -11,6 +11,7 @@ from tests.auth.auth_server import AuthServer
 from tests.auth.conftest import Opener
 from tests.auth.world import Issuer, World, enter
 
+from selfbase.auth.errors import ValidationFailed
 from selfbase.auth.logic.oauth_server import s256_challenge
 
 GITHUB = {
@@ -455,3 +456,21 @@ async def test_a_provider_of_the_operators_own_may_be_private(auth_with: Opener)
     state = parse_qs(urlsplit(location).query)["state"][0]
     assert "access_token" in landed(await auth.request("GET", f"/callback?state={state}&code=c"))[1]
     assert all(asked.allow_private for asked in world.asked)
+
+
+async def test_a_provider_switched_on_while_running(auth: AuthServer) -> None:
+    runtime = auth.auth.core.runtime
+    path = "/authorize?provider=github"
+    assert (await auth.request("GET", path)).status == 400
+    changes = {
+        "EXTERNAL_GITHUB_ENABLED": True, "EXTERNAL_GITHUB_CLIENT_ID": "a,b",
+        "EXTERNAL_GITHUB_SECRET": "very-hidden",
+    }  # fmt: skip
+    shown = await runtime.update(changes)
+    assert shown["EXTERNAL_GITHUB_CLIENT_ID"] == "a,b"
+    assert "very-hidden" not in str(shown)
+    assert (await auth.request("GET", path)).status == 302
+    with pytest.raises(ValidationFailed):
+        await runtime.update({"EXTERNAL_NOSUCH_ENABLED": True})
+    await runtime.update(dict.fromkeys(changes))
+    assert (await auth.request("GET", path)).status == 400

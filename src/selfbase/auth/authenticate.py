@@ -39,6 +39,10 @@ _WORDS = {
 }
 
 
+# Set by the gateway on a request whose bearer it made.
+BEARER_FROM_KEY = "bearer_from_key"
+
+
 def read_bearer(ctx: Context) -> str:
     """The token of the Authorization header, or an empty text."""
     scheme, _, token = ctx.request.headers.get("authorization").partition(" ")
@@ -78,6 +82,9 @@ async def require_user(ctx: Context) -> None:
         claims = verify_bearer(ctx)
     subject, session_id = claims.get("sub"), claims.get("session_id")
     if not subject:
+        if ctx.request.state.get(BEARER_FROM_KEY):
+            # The gateway made it of the API key: the client itself sent none.
+            raise NoAuthorization
         # An API key was sent where a person's token belongs.
         raise BadJwt(
             "invalid claim: missing sub claim (this endpoint requires a user's Bearer token)"

@@ -23,6 +23,7 @@ from selfbase.auth.settings import (
     insert_runtime,
     load_auth_settings,
 )
+from selfbase.auth.settings_more import PROVIDER_VARIABLES, render_providers
 from selfbase.database.batch import Batch, Result, Statement
 from selfbase.database.database import Database
 from selfbase.kit.events import Event, Events
@@ -103,7 +104,7 @@ class RuntimeSettings:
             shown[f"MAILER_TEMPLATES_{kind.upper()}_CONTENT"] = mail.content
         for kind, enabled in self.settings.notifications.items():
             shown[f"MAILER_NOTIFICATIONS_{kind.upper()}_ENABLED"] = enabled
-        return shown
+        return shown | render_providers(self.settings.providers)
 
     async def update(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Stores changes by upstream name without prefix; None takes a setting back to its origin.
@@ -166,5 +167,5 @@ def _is_known(name: str) -> bool:
         for variable in info.env
     }
     groups = ("HOOK_", "MAILER_SUBJECTS_", "MAILER_TEMPLATES_", "MAILER_URLPATHS_",
-              "MAILER_NOTIFICATIONS_", "EXTERNAL_")  # fmt: skip
-    return name in known or name.startswith(groups)
+              "MAILER_NOTIFICATIONS_")  # fmt: skip
+    return name in known or name in PROVIDER_VARIABLES or name.startswith(groups)

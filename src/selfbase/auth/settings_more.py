@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from selfbase.auth.logic.providers.catalog import PROVIDER_NAMES
 from selfbase.auth.logic.sealed import SealKeys, parse_key_list, parse_seal_keys
@@ -43,6 +44,29 @@ class ProviderSettings:
         help="Accept ID tokens without looking at their nonce.",
         runtime=True,
     )
+
+
+def _provider_variables() -> dict[str, tuple[str, str]]:
+    return {
+        f"EXTERNAL_{provider.upper()}_{spec.name.upper()}": (provider, spec.name)
+        for provider in PROVIDER_NAMES
+        for spec in dataclasses.fields(ProviderSettings)
+    }
+
+
+# The provider and field of each variable, by its name without the prefix.
+PROVIDER_VARIABLES: Final[Mapping[str, tuple[str, str]]] = _provider_variables()
+
+
+def render_providers(providers: Mapping[str, ProviderSettings]) -> dict[str, Any]:
+    """The settings of all providers by variable; secrets are masked."""
+    shown: dict[str, Any] = {}
+    for variable, (provider, name) in PROVIDER_VARIABLES.items():
+        value = getattr(providers[provider], name)
+        if isinstance(value, Secret):
+            value = "********" if value else ""
+        shown[variable] = ",".join(value) if isinstance(value, tuple) else value
+    return shown
 
 
 @dataclass(frozen=True, kw_only=True)

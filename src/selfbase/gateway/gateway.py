@@ -179,6 +179,7 @@ class Gateway:
         request.query = done.query
         if done.authorization != authorization and match.row.gate is not Gate.BASIC:
             headers.replace("authorization", done.authorization)
+            request.state["bearer_from_key"] = done.authorization is not None
         if done.key is not None:
             passage.key = done.key
             if socket:
