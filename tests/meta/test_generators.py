@@ -14,11 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.meta.conftest import Api
 from tests.support.node import JS
-from tests.support.postgres import FreshDatabase
 
-from selfbase.database.database import Database, DatabaseSettings
-from selfbase.kit.events import Events
-from selfbase.meta.errors import BadRequest
 from selfbase.meta.logic.collation import sort_key
 from selfbase.meta.logic.layout import render
 from selfbase.meta.logic.type_names import exported_name, name_all, python_attribute, quote_code
@@ -35,7 +31,6 @@ from selfbase.meta.logic.typescript_syntax import (
     quote_string,
 )
 from selfbase.meta.logic.view_columns import read_origins
-from selfbase.meta.service import generate_database_types
 
 EXPECTED = Path(__file__).with_name("expected")
 
@@ -113,14 +108,6 @@ async def test_schemas_choose_what_is_printed(reading: Api) -> None:
     assert re.findall(r"^  (\w+): \{$", text, re.MULTILINE) == ["hidden", "hidden"]
     text = await reading.get("/generators/typescript?excluded_schemas=public,hidden")
     assert "  public: {" not in text
-
-
-async def test_the_command_line_gets_the_same(reading: Api, shared_database: FreshDatabase) -> None:
-    database = Database(DatabaseSettings(conninfo=shared_database.conninfo("postgres")), Events())
-    text = await generate_database_types(database, "go", ["public"])
-    assert text == await reading.get("/generators/go?included_schemas=public")
-    with pytest.raises(BadRequest):
-        await generate_database_types(database, "rust")
 
 
 def test_names_sort_as_in_a_browser() -> None:

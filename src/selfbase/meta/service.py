@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from selfbase.database.database import Database
 from selfbase.http.values import BodyIncomplete, BodyTooLarge, Request, Response, WebSocket
 from selfbase.identity.tokens import TokenInvalid, TokenVerifier
 from selfbase.kit.clock import Clock
@@ -25,13 +24,11 @@ from selfbase.meta.call import Call, answer_json
 from selfbase.meta.connection import MetaConnection, open_connection
 from selfbase.meta.errors import Forbidden, MetaFailure, Overloaded, SqlRefused, Unauthorized
 from selfbase.meta.events import RequestRefused, SqlRun, UnexpectedFailure
-from selfbase.meta.handlers.generators import TypeOptions, generate_types
 from selfbase.meta.handlers.objects import Handler
 from selfbase.meta.parser import Parser
 from selfbase.meta.routes import ROUTES
 from selfbase.meta.settings import MetaSettings, StandaloneSettings
 from selfbase.meta.targets import (
-    APPLICATION_NAME,
     ProjectTargets,
     StandaloneTargets,
     Target,
@@ -218,24 +215,6 @@ def _where(error: BaseException) -> str:
     if trace is None:
         return ""
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-
-
-async def generate_database_types(
-    database: Database,
-    language: str,
-    schemas: Sequence[str] = (),
-    options: TypeOptions | None = None,
-) -> str:
-    """Types for `selfbase gen types`: `language` is one of `LANGUAGES`, no schemas means all but
-    the system's.  Raises Failure."""
-    open_for_types = open_connection(
-        database.conninfo_for("postgres", application_name=APPLICATION_NAME),
-        connect_timeout_s=15.0,
-        query_timeout_s=None,
-        result_bytes_max=0,
-    )
-    async with open_for_types as connection:
-        return await generate_types(connection, language, schemas, options or TypeOptions())
 
 
 def make_meta(project: Project) -> Meta:

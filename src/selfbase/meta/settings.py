@@ -27,7 +27,7 @@ class MetaSettings:
         15.0, env="PG_CONN_TIMEOUT_SECS", unit="s", help="How long opening a connection may take."
     )
     requests_max: int = setting(
-        20, help="Requests that may use the database at once; each has its own connection."
+        8, help="Requests that may use the database at once; each has its own connection."
     )
     waiting_max: int = setting(
         100, help="Requests that may wait for one of those places; more are answered with 503."
