@@ -413,3 +413,26 @@ async def test_stored_signing_keys_are_sealed(auth: AuthServer) -> None:
     assert made.public_jwk is not None
     assert made.public_jwk["x"] not in row[0]
     assert '"d"' not in base64.b64decode(row[0].split(",")[3]).decode("latin-1")
+
+
+async def test_passwords_and_token_keys_can_be_sealed_in_the_database(auth_with: Opener) -> None:
+    plain = await auth_with()
+    await plain.confirmed("before@example.com")
+    key = base64.urlsafe_b64encode(b"0" * 32).rstrip(b"=").decode()
+    auth = await auth_with(
+        SECURITY_DB_ENCRYPTION_ENCRYPT="true",
+        SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY_ID="one",
+        SECURITY_DB_ENCRYPTION_ENCRYPTION_KEY=key,
+        SECURITY_DB_ENCRYPTION_DECRYPTION_KEYS=f"one:{key}",
+        SECURITY_REFRESH_TOKEN_ALGORITHM_VERSION="2",
+    )
+    assert (await auth.sign_in("before@example.com"))["access_token"]
+    session = await auth.confirmed("ada@example.com")
+    stored = auth.sql("select encrypted_password from auth.users where email = 'ada@example.com'")
+    assert orjson.loads(stored[0][0])["key_id"] == "one"
+    refresh = {"refresh_token": session["refresh_token"]}
+    session = await auth.ok("POST", "/token?grant_type=refresh_token", refresh)
+    keys = auth.sql("select refresh_token_hmac_key from auth.sessions")
+    assert all(row[0] is None or row[0].startswith("{") for row in keys)
+    await auth.ok("PUT", "/user", {"password": "another pass 2"}, bearer=session["access_token"])
+    assert (await auth.sign_in("ada@example.com", "another pass 2"))["access_token"]

@@ -20,6 +20,7 @@ from selfbase.auth.logic.accounts import merge_metadata, plan_providers
 from selfbase.auth.logic.render import render_user
 from selfbase.auth.queries import one_time_tokens, sessions
 from selfbase.auth.queries import users as rows
+from selfbase.auth.sealed import seal, unseal
 from selfbase.auth.types import Identity, User
 from selfbase.database.database import Transaction
 from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable, UniqueViolation
@@ -49,13 +50,15 @@ class NewUser:
         app: dict[str, Any] = dict(self.app_metadata)
         if self.provider:
             app = {"provider": self.provider, "providers": [self.provider], **app}
+        user_id = self.id or str(uuid.uuid4())
+        hashed = self.encrypted_password
         return {
-            "id": self.id or str(uuid.uuid4()),
+            "id": user_id,
             "aud": self.aud or ctx.settings.jwt_aud,
             "role": self.role or ctx.settings.jwt_default_group_name,
             "email": self.email.lower(),
             "phone": self.phone,
-            "encrypted_password": self.encrypted_password,
+            "encrypted_password": seal(ctx, hashed, user_id) if hashed else "",
             "user_metadata": merge_metadata({}, self.user_metadata),
             "app_metadata": app,
             "is_sso_user": self.is_sso_user,
@@ -261,10 +264,22 @@ async def set_password(
     ctx: Context, tx: Transaction, user: User, encrypted: str, *, keep_session: str | None
 ) -> User:
     """Stores a hash, voids every pending code, ends every other session."""
-    changed = await rows.update_user(tx, user.id, {"encrypted_password": encrypted})
+    await store_password(ctx, tx, user, encrypted)
+    changed = await rows.get_user(tx, user.id)
     await one_time_tokens.clear_tokens(tx, user.id)
     await sessions.delete_sessions(tx, user.id, keep=keep_session)
     return changed
+
+
+async def store_password(ctx: Context, tx: Transaction, user: User, encrypted: str) -> User:
+    """Stores a hash, sealed where the project's settings ask for it."""
+    sealed = seal(ctx, encrypted, user.id)
+    return await rows.update_user(tx, user.id, {"encrypted_password": sealed})
+
+
+def read_password(ctx: Context, user: User) -> str:
+    """The stored hash; empty where there is none."""
+    return unseal(ctx, user.encrypted_password, user.id) if user.has_password else ""
 
 
 async def purge_unconfirmed(tx: Transaction, user: User, keep: Identity | None) -> None:

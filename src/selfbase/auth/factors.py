@@ -19,6 +19,7 @@ from selfbase.auth.logic.refresh import render_signed_token
 from selfbase.auth.queries import factors as rows
 from selfbase.auth.queries import sessions as session_rows
 from selfbase.auth.queries.users import get_user
+from selfbase.auth.sealed import unseal
 from selfbase.auth.sessions import (
     Grant,
     grant_tokens,
@@ -173,7 +174,9 @@ async def _raise_session(ctx: Context, tx: Transaction, user: User, factor: Fact
         await session_rows.touch_session(
             tx, session_id, now=ctx.now, user_agent=ctx.user_agent, ip=ip, counter=counter
         )
-        refresh_token = render_signed_token(session_id, counter, ctx.session.refresh_token_hmac_key)
+        refresh_token = render_signed_token(
+            session_id, counter, unseal(ctx, ctx.session.refresh_token_hmac_key, session_id)
+        )
     else:
         refresh_token = make_refresh_token()
         active = await session_rows.find_active_refresh_token(tx, session_id)

@@ -20,6 +20,7 @@ from selfbase.auth.logic.claims import build_claims, check_hook_claims, decide_e
 from selfbase.auth.logic.refresh import decide_upgrade, render_signed_token
 from selfbase.auth.logic.render import dump_json, render_user
 from selfbase.auth.queries import sessions as rows
+from selfbase.auth.sealed import seal
 from selfbase.auth.types import Session, User
 from selfbase.database.database import Transaction
 from selfbase.http.values import JSON_UTF8, Response
@@ -88,7 +89,7 @@ async def issue_session(
             "id": session_id, "user_id": user.id, "now": ctx.now, "factor_id": factor_id,
             "aal": aal, "not_after": not_after, "user_agent": ctx.user_agent,
             "ip": storable_address(ctx.ip), "tag": tag, "oauth_client_id": oauth_client_id,
-            "scopes": scopes, "hmac_key": hmac_key, "counter": 0 if signed else None,
+            "scopes": scopes, "hmac_key": seal(ctx, hmac_key, session_id) if hmac_key else None, "counter": 0 if signed else None,
             "method": method, "refresh_token": stored_token,
         },
     )  # fmt: skip

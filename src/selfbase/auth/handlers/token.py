@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 
-from selfbase.auth import audit
+from selfbase.auth import accounts, audit
 from selfbase.auth.authenticate import is_admin_bearer, session_limits
 from selfbase.auth.context import AUTH_ADMIN, Context, Handler, read_documents
 from selfbase.auth.errors import (
@@ -49,6 +49,7 @@ from selfbase.auth.queries import flow as flow_rows
 from selfbase.auth.queries import sessions as rows
 from selfbase.auth.queries import users as user_rows
 from selfbase.auth.queries.quick_refresh import plan_quick_refresh
+from selfbase.auth.sealed import seal, unseal
 from selfbase.auth.sessions import (
     Grant,
     grant_tokens,
@@ -97,7 +98,7 @@ async def grant_password(ctx: Context) -> Response:
     upgraded = await _upgrade_hash(ctx, user, password)
     async with ctx.transaction("password sign-in") as tx:
         if upgraded:
-            await user_rows.update_user(tx, user.id, {"encrypted_password": upgraded})
+            await accounts.store_password(ctx, tx, user, upgraded)
         await audit.record(ctx, tx, "login", user, {"provider": "email" if email else "phone"})
         grant = await issue_session(ctx, tx, user, "password")
     return session_response(grant, weak_password=weak)
@@ -125,7 +126,7 @@ async def _is_password_right(ctx: Context, user: User | None, password: str) -> 
     if user is None or not user.has_password or user.deleted_at is not None:
         await passwords.verify_nothing(password, cost)
         return False
-    if await passwords.verify(password, user.encrypted_password):
+    if await passwords.verify(password, accounts.read_password(ctx, user)):
         return True
     await _ask_password_hook(ctx, user, valid=False)
     return False
@@ -165,7 +166,7 @@ async def _find_weakness(ctx: Context, password: str) -> dict[str, object] | Non
 
 async def _upgrade_hash(ctx: Context, user: User, password: str) -> str | None:
     """A new hash where the stored one is of another format or a lower cost than we make today."""
-    found = parse_hash(user.encrypted_password)
+    found = parse_hash(accounts.read_password(ctx, user))
     cost = ctx.settings.password_hash_cost
     if isinstance(found, Bcrypt) and found.cost >= cost:
         return None
@@ -298,7 +299,7 @@ async def _rotate(
     if not forked and _moves_to_signed(ctx, session):
         key = make_hmac_key()
         await rows.revoke_family(tx, session.id)
-        await rows.set_signed_tokens(tx, session.id, key, 0)
+        await rows.set_signed_tokens(tx, session.id, seal(ctx, key, session.id), 0)
         await _touch(ctx, tx, session)
         fresh = render_signed_token(session.id, 0, key)
         return await grant_tokens(ctx, tx, user, session, fresh, "token_refresh")
@@ -327,7 +328,7 @@ async def _refresh_signed(
     if session is None:
         known = await rows.find_session(tx, token.session_id)
         return RefreshTokenNotFound() if known is None else None
-    key = session.refresh_token_hmac_key
+    key = unseal(ctx, session.refresh_token_hmac_key, session.id)
     if not key or not token.is_genuine(key):
         return RefreshTokenNotFound()
     user = await user_rows.find_user(tx, session.user_id)

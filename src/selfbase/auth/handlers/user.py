@@ -179,6 +179,7 @@ async def _prepare_password(ctx: Context, body: Fields, password: str) -> str | 
         if begun is None or ctx.now > begun + RECENT:
             await _check_nonce(ctx, body.text("nonce"))
     if user.has_password:
+        stored = accounts.read_password(ctx, user)
         recovering = {claim.method for claim in session.amr} & {"otp", "magiclink", "recovery"}
         if ctx.settings.security_update_password_require_current_password and not recovering:
             current = body.text("current_password")
@@ -187,12 +188,12 @@ async def _prepare_password(ctx: Context, body: Fields, password: str) -> str | 
                     "Current password required when setting new password.",
                     code="current_password_required", status=400,
                 )  # fmt: skip
-            if not await ctx.core.passwords.verify(current, user.encrypted_password):
+            if not await ctx.core.passwords.verify(current, stored):
                 raise AuthFailure(
                     "Current password required when setting new password.",
                     code="current_password_invalid", status=400,
                 )  # fmt: skip
-        if await ctx.core.passwords.verify(password, user.encrypted_password):
+        if await ctx.core.passwords.verify(password, stored):
             raise AuthFailure(
                 "New password should be different from the old password.",
                 code="same_password", status=422,

@@ -265,7 +265,7 @@ async def _apply_signup(ctx: Context, tx: Transaction, user: User) -> User:
         hashed = await ctx.core.passwords.hash(
             secrets.token_urlsafe(48), ctx.settings.password_hash_cost
         )
-        user = await rows.update_user(tx, user.id, {"encrypted_password": hashed})
+        user = await accounts.store_password(ctx, tx, user, hashed)
     await audit.record(ctx, tx, "user_signedup", user, {"provider": "email"})
     return await accounts.confirm_email(ctx, tx, user)
 
