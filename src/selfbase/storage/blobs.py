@@ -109,7 +109,7 @@ class Blobs(Protocol):
 
 def object_key(version: str | None) -> str:
     """The key of an object's bytes.  Raises BlobNotFound for a version that cannot be ours."""
-    return check_key(f"{OBJECTS}/{version}")
+    return check_key(f"{OBJECTS}/{version or ''}")
 
 
 def part_key(upload_id: str, version: str) -> str:

@@ -152,14 +152,14 @@ class CloudBlobs:
             with _failures(paths[start]):
                 try:
                     await obstore.delete_async(self._store, paths[start : start + _DELETE_BATCH])
-                except NotFoundError:
+                except (NotFoundError, FileNotFoundError):
                     await self._remove_singly(paths[start : start + _DELETE_BATCH])
 
     async def _remove_singly(self, paths: Sequence[str]) -> None:
         for path in paths:
             try:
                 await obstore.delete_async(self._store, path)
-            except NotFoundError:
+            except (NotFoundError, FileNotFoundError):
                 continue  # gone already is what was asked for
 
     async def list(self, area: str) -> AsyncIterator[BlobSeen]:

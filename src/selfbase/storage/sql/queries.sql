@@ -143,10 +143,11 @@ values ($1, $2, $3, $4::uuid, $5, $6::jsonb, $7::jsonb)
 returning json_build_object('object', <object>, 'old', null)
 
 -- name: upsert_object
--- as insert_object; `old` is the version that was replaced.  A service that uploads for nobody
+-- as insert_object; `old` is the version that was replaced, read from the snapshot the statement
+-- began with: the key's lock was taken before.  A service that uploads for nobody
 -- leaves the owner as it was.
 with previous as materialized (
-  select version from storage.objects where bucket_id = $1 and name = $2 for update
+  select version from storage.objects where bucket_id = $1 and name = $2
 )
 insert into storage.objects as o (bucket_id, name, version, owner, owner_id, metadata, user_metadata)
 values ($1, $2, $3, $4::uuid, $5, $6::jsonb, $7::jsonb)
