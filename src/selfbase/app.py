@@ -83,9 +83,12 @@ def make_project(
     images: Images = _find("images", "make_images")(project)
     catcher = None if place.smtp_port is None else (place.smtp_host, place.smtp_port)
     buckets = _find("auth", "PostgresBuckets", "limits")(database) if stack.workers > 1 else None
+    auth = _find("auth", "make_auth")(project, catcher=catcher, buckets=buckets)
+    # Whatever Auth signs with, everyone else verifies.
+    project.tokens.replace(auth.core.tokens.verifier.keys)
     # In the order in which they open.
     project.services = {
-        "auth": _find("auth", "make_auth")(project, catcher=catcher, buckets=buckets),
+        "auth": auth,
         "storage": _find("storage", "make_storage")(project, images=bind_images(images)),
         "realtime": _find("realtime", "make_realtime")(project),
         "images": images,

@@ -172,6 +172,15 @@ def test_any_text_is_refused_and_never_crashes(text: str) -> None:
     reason(TokenVerifier([SHARED, *KEYS]), text)
 
 
+def test_keys_can_be_exchanged_and_what_was_verified_is_forgotten() -> None:
+    verifier = TokenVerifier([SHARED])
+    token = sign_token(SHARED, CLAIMS)
+    verifier.verify(token)
+    verifier.replace(KEYS)
+    assert reason(verifier, token) == "no_key"
+    assert verifier.verify(sign_token(KEYS[0], CLAIMS))["sub"] == "u1"
+
+
 def test_a_token_has_one_spelling() -> None:
     verifier = TokenVerifier([SHARED])
     token = sign_token(SHARED, CLAIMS)

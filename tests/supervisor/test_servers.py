@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 from tests.support.installation import Installation, wait_until
 
 from selfbase.database.binaries import find_binaries
@@ -75,6 +78,27 @@ def test_an_external_server(installation: Installation, server: str) -> None:
     assert installation.state()["db_port"] is None
     assert len(read_todo(installation)) == 3  # type: ignore[arg-type]
     wait_until(lambda: is_healthy(installation.status()["API_URL"]), "health")
+
+
+def test_keys_given_to_auth_are_known_to_every_service(installation: Installation) -> None:
+    key = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    key.update({"kid": "mine", "alg": "ES256", "key_ops": ["sign", "verify"]})
+    installation.environment.update(
+        {"GOTRUE_JWT_KEYS": orjson.dumps([key]).decode(), "GOTRUE_MAILER_AUTOCONFIRM": "true"}
+    )
+    add_schema(installation)
+    installation.start()
+    values = installation.status()
+    headers = {"apikey": values["PUBLISHABLE_KEY"]}
+    signed_up = httpx.post(
+        f"{values['API_URL']}/auth/v1/signup",
+        headers=headers,
+        json={"email": "a@example.com", "password": "correct horse battery"},
+    ).json()
+    bearer = {**headers, "authorization": f"Bearer {signed_up['access_token']}"}
+    for path in ("/rest/v1/todos", "/auth/v1/user", "/storage/v1/bucket"):
+        assert httpx.get(values["API_URL"] + path, headers=bearer).status_code == 200
+    assert len(read_todo(installation)) == 3  # type: ignore[arg-type]
 
 
 def is_healthy(url: str) -> bool:

@@ -60,7 +60,8 @@ def load_keys(settings: AuthSettings, given: Sequence[Key] = ()) -> tuple[Key, t
             raise ConfigurationError(
                 "GOTRUE_JWT_KEYS must hold exactly one key with `sign` in its key_ops"
             )
-        return signing[0], (*(key for key, _ in parsed), *legacy)
+        # The project's own keys stay good: its API keys are signed with them.
+        return signing[0], (*(key for key, _ in parsed), *legacy, *given)
     keys = (*given, *legacy) if given else legacy
     if not keys:
         raise ConfigurationError("Auth has no key to sign with", hint="Set GOTRUE_JWT_SECRET.")

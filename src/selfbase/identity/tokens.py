@@ -143,8 +143,8 @@ def sign_token(
 class TokenVerifier:
     """Verifies signatures with a fixed set of keys and remembers what it has verified.
 
-    The cache maps the whole token to its claims, is bounded, and never holds a failure.  Make a new
-    verifier when the keys change.
+    The cache maps the whole token to its claims, is bounded, never holds a failure, and is forgotten
+    when the keys change.
     """
 
     def __init__(self, keys: Sequence[Key], *, cache_entries_max: int = 1000) -> None:
