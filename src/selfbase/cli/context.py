@@ -73,3 +73,17 @@ def told_errors() -> Iterator[None]:
         fail(failure.message, failure.hint)
     except ClusterError as error:
         fail(str(error))
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        fail(str(error).strip())
+
+
+def _is_expected(error: Exception) -> bool:
+    """Errors of the database and its migrations, looked up only when something went wrong."""
+    import psycopg
+
+    from selfbase.database.bootstrap import BootstrapError
+    from selfbase.database.migrations import MigrationError
+
+    return isinstance(error, (psycopg.Error, BootstrapError, MigrationError))

@@ -103,7 +103,14 @@ def prepare(cursor: psycopg.Cursor[tuple[object, ...]]) -> None:
         "set local statement_timeout = 0; set local lock_timeout = 0; set local search_path = '';"
         "set local client_min_messages = warning"
     )
-    cursor.execute(read_sql("prepare_migrations.sql"))
+    try:
+        cursor.execute(read_sql("prepare_migrations.sql"))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            f"{error.diag.message_primary}. This login may not make the schema _selfbase, in which "
+            "applied migrations are recorded. As the server's administrator run once: "
+            "CREATE SCHEMA _selfbase; GRANT ALL ON SCHEMA _selfbase TO <this login>;"
+        ) from error
 
 
 def read_sql(name: str) -> bytes:
