@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # users, replication and maintenance.
 CONNECTIONS: Mapping[str, int] = {"small": 22, "medium": 80, "large": 160}
 
+# How soon a worker notices that another one has exchanged signing keys.
+FOLLOW_S = 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -82,8 +85,11 @@ def make_project(
     )
     images: Images = _find("images", "make_images")(project)
     catcher = None if place.smtp_port is None else (place.smtp_host, place.smtp_port)
-    buckets = _find("auth", "PostgresBuckets", "limits")(database) if stack.workers > 1 else None
-    auth = _find("auth", "make_auth")(project, catcher=catcher, buckets=buckets)
+    shared: dict[str, Any] = {}
+    if stack.workers > 1:
+        shared["buckets"] = _find("auth", "PostgresBuckets", "limits")(database)
+        shared["follow_s"] = FOLLOW_S
+    auth = _find("auth", "make_auth")(project, catcher=catcher, **shared)
     # Whatever Auth signs with, everyone else verifies.
     project.tokens.replace(auth.core.tokens.verifier.keys)
     # In the order in which they open.
