@@ -132,18 +132,22 @@ class Executor:
     def _find_link(self, *, share: bool) -> Link | None:
         if self._waiters:
             return None
+        idle: Link | None = None
         best: Link | None = None
         for link in self._links:
             if link.reserved:
                 continue
             depth = len(link.jobs)
             if depth == 0:
-                return link
-            if share and link.shareable and depth < self._settings.depth_max:
+                idle = idle or link
+            elif share and link.shareable and depth < self._settings.depth_max:
+                if link.unsent:
+                    # Travels in a write that happens anyway, to a process that wakes anyway.
+                    return link
                 best = link if best is None or depth < len(best.jobs) else best
-        if best is not None and len(self._links) >= self._settings.links_shared_max:
-            return best
-        return None
+        if idle is not None:
+            return idle
+        return best if len(self._links) >= self._settings.links_shared_max else None
 
     async def _wait_for_link(self, *, share: bool) -> Link:
         settings = self._settings

@@ -62,7 +62,10 @@ class Job:
 
 
 class Link:
-    """A connection.  `on_free` is called after each finished job, `on_lost` once when it breaks."""
+    """A connection.  `on_free` is called after each finished job, `on_lost` once when it breaks.
+
+    `unsent` tells that batches submitted in this turn of the loop still wait for its end.
+    """
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class Link:
         self._parsing: set[tuple[str, bytes]] = set()
         self._counter = 0
         self._writing = False
-        self._flushing = False
+        self.unsent = False
         self._got_result = False
         conn.nonblocking = 1
         conn.enter_pipeline_mode()
@@ -124,8 +127,8 @@ class Link:
             self._conn.pipeline_sync()
         elif not self._send_sync(self._pointer):
             raise psycopg.OperationalError(_message(self._conn))
-        if not self._flushing:
-            self._flushing = True
+        if not self.unsent:
+            self.unsent = True
             self._loop.call_soon(self._flush)
 
     def _send(
@@ -158,7 +161,7 @@ class Link:
         job.steps.append((step, None, b""))
 
     def _flush(self) -> None:
-        self._flushing = False
+        self.unsent = False
         if self.lost:
             return
         try:
