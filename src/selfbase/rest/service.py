@@ -3,6 +3,7 @@
 A request is scanned into a shape and its values (`logic/scan`), becomes an `Ask` (`logic/request`),
 is planned against the catalog (`logic/plan_request`) and rendered to SQL (`logic/render_request`);
 the two together are kept as a compiled request, so that the next of its kind goes straight on.
+A read whose text was seen before but for its operands skips even the scan (`logic/recall`).
 Settings and main statement then make one round trip (`Database.run`), and the row that comes back
 is the answer (`logic/respond`): its body is sent as PostgreSQL made it.
 """
@@ -51,6 +52,7 @@ from selfbase.rest.logic.names import Name
 from selfbase.rest.logic.payload import Payload, parse_payload
 from selfbase.rest.logic.plan_read import find_text
 from selfbase.rest.logic.preferences import Preferences, parse_preferences
+from selfbase.rest.logic.recall import Prepared, sight
 from selfbase.rest.logic.render_request import VERDICT
 from selfbase.rest.logic.request import (
     Ask,
@@ -157,18 +159,29 @@ class Rest:
         now_s = self._clock.now().timestamp()
         caller = active.callers.identify(request.headers.find("authorization"), now_s)
         watch.mark("jwt")
-        preferences = await self._read_preferences(active, request)
-        scan, window, payload, ask = await self._read(active, request, preferences)
-        watch.mark("parse")
-        if ask.action == "info":
-            return self._describe(active, ask)
+        sighting = sight(request)
+        prepared = active.memory.recall(sighting) if sighting else None
+        payload = None
         try:
-            if ask.action == "root":
-                return await answer_root(active, self._database, self._login, request, caller, ask)
-            compiled = await self._compile(active, ask)
+            if prepared is None:
+                preferences = await self._read_preferences(active, request)
+                scan, window, payload, ask = await self._read(active, request, preferences)
+                watch.mark("parse")
+                if ask.action == "info":
+                    return self._describe(active, ask)
+                if ask.action == "root":
+                    return await answer_root(
+                        active, self._database, self._login, request, caller, ask
+                    )
+                compiled = await self._compile(active, ask)
+                canonical = render_canonical(request.query) if ask.action == "read" else ""
+                prepared = Prepared(compiled, scan, window, canonical)
+                if sighting:
+                    active.memory.keep(sighting, request.query, prepared)
+            compiled, scan, window, _ = prepared
             watch.mark("plan")
             if active.sizes.is_streamed(compiled, window):
-                response = await self._stream(active, request, caller, compiled, scan, window)
+                response = await self._stream(active, request, caller, prepared)
                 watch.mark("transaction")
                 return _add_timing(response, active, watch)
             batch = make_batch(active, request, caller, compiled, scan, window, payload)
@@ -181,7 +194,7 @@ class Rest:
             ) from failure
         if active.settings.db_pre_request:
             results = results[1:]
-        answer = self._conclude(active, request, compiled, window, results)
+        answer = self._conclude(active, prepared, results)
         active.sizes.note(compiled, len(answer.body))
         response = Response(answer.status, answer.headers, answer.body)
         return _add_timing(response, active, watch)
@@ -191,17 +204,15 @@ class Rest:
         active: Active,
         request: Request,
         caller: Caller,
-        compiled: Compiled,
-        scan: Scan,
-        window: Window,
+        prepared: Prepared,
     ) -> Response:
         """Answers with rows as they come, when they are too many to be held."""
+        compiled, scan, window, canonical = prepared
         batch = make_batch(active, request, caller, compiled, scan, window, None, streaming=True)
         rows = await self._database.stream(batch, login=self._login, cancellation=request.gone)
         pieces = RowPieces(rows)
         try:
             outcome = read_outcome(await pieces.start())
-            canonical = render_canonical(request.query)
             answer = respond(compiled, outcome, window, total=outcome.total, canonical=canonical)
             whole = await pieces.read_small()
         except BaseException:
@@ -304,14 +315,8 @@ class Rest:
 
     # Answering
 
-    def _conclude(
-        self,
-        active: Active,
-        request: Request,
-        compiled: Compiled,
-        window: Window,
-        results: list[Result],
-    ) -> Answer:
+    def _conclude(self, active: Active, prepared: Prepared, results: list[Result]) -> Answer:
+        compiled, _, window, canonical = prepared
         media = compiled.plan.handler.media
         if media.kind == "plan":
             body = b"\n".join(row[0] or b"" for row in results[0].rows)
@@ -323,14 +328,7 @@ class Rest:
             explained = orjson.loads(results[1].rows[0][0] or b"[]")
             estimate = int(explained[0]["Plan"]["Plan Rows"])
         total = decide_total(compiled.plan.count, outcome, estimate, active.settings.db_max_rows)
-        canonical = render_canonical(request.query) if compiled.ask.action == "read" else ""
-        return respond(
-            compiled,
-            outcome,
-            window,
-            total=total,
-            canonical=canonical,
-        )
+        return respond(compiled, outcome, window, total=total, canonical=canonical)
 
     def _describe(self, active: Active, ask: Ask) -> Response:
         """OPTIONS: the methods that make sense here."""

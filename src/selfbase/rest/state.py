@@ -28,6 +28,7 @@ from selfbase.rest.logic.claims import parse_claim_path
 from selfbase.rest.logic.compile import Compiled, compile_request
 from selfbase.rest.logic.names import quote_ident
 from selfbase.rest.logic.plan_request import PlanOptions
+from selfbase.rest.logic.recall import Memory
 from selfbase.rest.logic.request import Ask
 from selfbase.rest.schema_cache import list_timezones, load_catalog, load_config
 from selfbase.rest.settings import RestSettings, load_rest_settings
@@ -59,6 +60,7 @@ class Active:
     mark: str
     timezones: frozenset[str] | None = None
     sizes: Sizes = field(default_factory=Sizes)
+    memory: Memory = field(default_factory=Memory)
     _compiled: dict[Ask, Compiled] = field(default_factory=dict)
     _frames: dict[tuple[str, str, str], Frame] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from selfbase.database.stream import Row, RowStream
 from selfbase.rest.logic.compile import Compiled
-from selfbase.rest.logic.request import Ask, Window
+from selfbase.rest.logic.request import Window
 
 # A body above this is streamed the next time; below it one answer is cheaper.
 STREAM_BYTES = 1024 * 1024
@@ -27,12 +27,12 @@ class Sizes:
     """
 
     def __init__(self) -> None:
-        self._large: dict[Ask, bool] = {}
+        self._large: dict[bytes, bool] = {}
 
     def is_streamed(self, compiled: Compiled, window: Window) -> bool:
         if compiled.stream is None:
             return False
-        known = self._large.get(compiled.ask)
+        known = self._large.get(compiled.stream.sql)
         if known is not None:
             return known
         few = window.limit is not None and window.limit <= FEW_ROWS
@@ -43,8 +43,9 @@ class Sizes:
         if compiled.stream is None:
             return
         large = body_bytes >= STREAM_BYTES
-        if self._large.get(compiled.ask) is not large:
-            self._large[compiled.ask] = large
+        sql = compiled.stream.sql
+        if self._large.get(sql) is not large:
+            self._large[sql] = large
             if len(self._large) > SIZES_MAX:
                 del self._large[next(iter(self._large))]
 
