@@ -43,7 +43,8 @@ async def load_catalog(
                 await cursor.execute(
                     "select set_config('search_path', '', true),"
                     " set_config('transaction_read_only', 'on', true),"
-                    " set_config('statement_timeout', '0', true)"
+                    " set_config('statement_timeout', '0', true),"
+                    " set_config('jit', 'off', true)"
                 )
                 texts, views = await _read_all(cursor, settings, connection.info.server_version)
     except psycopg.Error as error:

@@ -81,7 +81,7 @@ class Active:
         if known is not None:
             return known
         role = self.catalog.roles.get(caller.role) or RoleSettings()
-        path = dict.fromkeys([schema, *self.settings.db_extra_search_path])
+        path = [schema, *self.settings.db_extra_search_path]
         pairs = [
             ("search_path", ", ".join(quote_ident(name) for name in path)),
             *role.settings,

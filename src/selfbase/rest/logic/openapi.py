@@ -7,7 +7,7 @@ specification; reference/rest.md section 7.1.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -273,6 +273,9 @@ def _describe_relation(table: Table) -> Document:
 
 def _describe_function(function: Function) -> Document:
     summary, description = _split_comment(function.description)
+    # A type of the function's own schema goes without the schema's name.
+    own = f"{function.name.schema}."
+    parameters = [replace(one, type=one.type.removeprefix(own)) for one in function.parameters]
     common = _clean(
         {
             "tags": [f"(rpc) {function.name.name}"],
@@ -286,7 +289,7 @@ def _describe_function(function: Function) -> Document:
         {
             "type": "object",
             "description": function.description,
-            "required": [p.name for p in function.parameters if p.required] or None,
+            "required": [p.name for p in parameters if p.required] or None,
             "properties": {
                 p.name: _clean(
                     {
@@ -295,14 +298,14 @@ def _describe_function(function: Function) -> Document:
                         "format": _format_of(p.type),
                     }
                 )
-                for p in function.parameters
+                for p in parameters
             },
         }
     )
     body = {"name": "args", "in": "body", "required": True, "schema": schema}
     path: Document = {"post": {**common, "parameters": [body, _reference("preferParams")]}}
     if function.volatility != "v":
-        arguments = [_describe_argument(parameter) for parameter in function.parameters]
+        arguments = [_describe_argument(parameter) for parameter in parameters]
         path["get"] = {**common, "parameters": arguments}
     return path
 

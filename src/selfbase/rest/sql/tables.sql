@@ -40,7 +40,7 @@ columns as (
         when a.attgenerated <> '' then null
         else pg_get_expr(d.adbin, d.adrelid)
       end,
-      case when a.attnum > 0 then col_description(a.attrelid, a.attnum) end,
+      n.description,
       case
         when a.atttypid in ('bpchar'::regtype, 'varchar'::regtype) and a.atttypmod > 0
           then a.atttypmod - 4
@@ -59,6 +59,8 @@ columns as (
   left join bases b on b.oid = t.oid
   left join pg_type bt on bt.oid = b.base
   left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  left join pg_description n on n.objoid = a.attrelid and n.objsubid = a.attnum
+    and n.classoid = 'pg_class'::regclass
   where a.attnum > 0 and not a.attisdropped
     and c.relkind in ('r', 'v', 'm', 'f', 'p')
     and c.relnamespace in (select oid from exposed)
@@ -75,7 +77,7 @@ select json_agg(json_build_array(
   c.oid::bigint,
   n.nspname,
   c.relname,
-  obj_description(c.oid, 'pg_class'),
+  d.description,
   c.relkind in ('v', 'm'),
   c.relkind in ('r', 'p') or u.mask & 8 = 8,
   c.relkind in ('r', 'p') or u.mask & 4 = 4,
@@ -90,6 +92,8 @@ left join lateral (
   select case when c.relkind in ('v', 'f') and c.relnamespace in (select oid from exposed)
     then pg_relation_is_updatable(c.oid, true) else 0 end as mask
 ) u on true
+left join pg_description d on d.objoid = c.oid and d.objsubid = 0
+  and d.classoid = 'pg_class'::regclass
 left join keys k on k.relid = c.oid
 left join columns on columns.relid = c.oid
 where c.relkind in ('r', 'v', 'm', 'f', 'p')
