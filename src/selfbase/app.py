@@ -83,7 +83,13 @@ def make_project(
         layers=(*layers, ValuesLayer(_plan_defaults(stack, place), "default")),
         events=events,
     )
-    images: Images = _find("images", "make_images")(project)
+
+    async def read_object(bucket: str, path: str, bytes_max: int) -> bytes:
+        storage: Any = project.services["storage"]
+        content: bytes = await storage.read_object(bucket, path, bytes_max)
+        return content
+
+    images: Images = _find("images", "make_images")(project, read_object=read_object)
     catcher = None if place.smtp_port is None else (place.smtp_host, place.smtp_port)
     shared: dict[str, Any] = {}
     if stack.workers > 1:

@@ -107,8 +107,13 @@ class Collector:
 
     async def _forget_expired(self) -> int:
         actor = service_actor("storage.collect")
-        (rows,) = await self._context.rows.run(actor, by_service(SQL["delete_expired_resumables"]))
-        return len(rows)
+        steps = [by_service(SQL["delete_expired_resumables"])]
+        expiry_s = self._context.settings.s3_upload_expiry_s
+        if expiry_s > 0:
+            # Their parts have no row from here on: this run or the next one finds them.
+            steps.append(by_service(SQL["delete_expired_multiparts"], str(expiry_s)))
+        results = await self._context.rows.run(actor, *steps)
+        return sum(len(rows) for rows in results)
 
     async def _find_orphans(
         self, area: str, before: datetime, found: Collected

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from selfbase.database.database import Database, DatabaseSettings
 from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable
-from selfbase.http.values import Request, Response, WebSocket
+from selfbase.http.values import FileBody, Request, Response, WebSocket
 from selfbase.identity.tokens import Key, TokenVerifier, key_from_secret, keys_from_text
 from selfbase.kit.clock import Clock
 from selfbase.kit.events import Event, Events, Level
@@ -36,6 +36,7 @@ from selfbase.storage.collector import Collector
 from selfbase.storage.context import Context
 from selfbase.storage.disk import DiskBlobs
 from selfbase.storage.errors import (
+    EntityTooLarge,
     FeatureNotEnabled,
     RouteNotFound,
     SchemaInvalid,
@@ -43,6 +44,7 @@ from selfbase.storage.errors import (
     storage_error,
 )
 from selfbase.storage.faults import Faults
+from selfbase.storage.filebody import read_file_body
 from selfbase.storage.objects import Objects
 from selfbase.storage.ports import ImageTransformer
 from selfbase.storage.queries import SQL
@@ -133,6 +135,19 @@ class Storage:
             cause = failure.internal or failure.message
             self.context.events.emit(RequestFailed(request.id, operation, failure.code, cause))
         return surface.render_failure(failure, request)
+
+    async def read_object(self, bucket_id: str, name: str, bytes_max: int) -> bytes:
+        """An object's bytes past policies, for a signed image URL: the signature is the proof.
+
+        Raises NoSuchKey, BlobMissing, EntityTooLarge.
+        """
+        actor = service_actor("storage.render.image_sign")
+        found = await self.context.objects.find(actor, bucket_id, name)
+        if found.size > bytes_max:
+            raise EntityTooLarge
+        body = await self.context.objects.open(found, 0, found.size)
+        pieces = read_file_body(body) if isinstance(body, FileBody) else body
+        return b"".join([piece async for piece in pieces])
 
     async def connect(self, socket: WebSocket) -> None:
         await socket.reject(Response(404))

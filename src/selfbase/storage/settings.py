@@ -146,6 +146,11 @@ class StorageSettings:
         help="Its secret; default: the project's own.",
         secret=True,
     )
+    s3_upload_expiry_s: float = setting(
+        7 * 24 * 3600.0,
+        help="How long a multipart upload may rest before it is aborted; 0: for ever.",
+        unit="s",
+    )
 
     # URLs and caching
     public_url: str | None = setting(

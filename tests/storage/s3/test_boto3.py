@@ -291,6 +291,26 @@ async def test_multipart(server: S3Server, s3: Any) -> None:
     assert server.blobs("parts") == []
 
 
+async def test_uploads_at_rest_for_long_are_aborted(server: S3Server, s3: Any) -> None:
+    bucket = await server.bucket()
+    uploads = []
+    for key in ("old", "active"):
+        opened = await call(s3.create_multipart_upload, Bucket=bucket, Key=key)
+        uploads.append({"Bucket": bucket, "Key": key, "UploadId": opened["UploadId"]})
+        await call(s3.upload_part, **uploads[-1], PartNumber=1, Body=b"x")
+    past = "now() - interval '8 days'"
+    server.execute(f"update storage.s3_multipart_uploads set created_at = {past}")
+    server.execute(
+        f"update storage.s3_multipart_uploads_parts set created_at = {past} where key = 'old'"
+    )
+    before = len(server.blobs("parts"))
+    await server.storage.collector.collect_orphans(dry_run=False, grace_s=0)
+    assert len(server.blobs("parts")) == before - 1
+    assert await refused(s3.list_parts, **uploads[0]) == (404, "NoSuchUpload")
+    assert len((await call(s3.list_parts, **uploads[1]))["Parts"]) == 1
+    await call(s3.abort_multipart_upload, **uploads[1])
+
+
 async def test_parts_must_be_large_enough(server: S3Server, s3: Any) -> None:
     bucket = await server.bucket()
     opened = await call(s3.create_multipart_upload, Bucket=bucket, Key="k")

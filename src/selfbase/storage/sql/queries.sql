@@ -241,6 +241,15 @@ where u.id = any (array(select jsonb_array_elements_text($1::jsonb)))
 -- out the ids of resumable uploads whose time is over
 delete from _selfbase.resumable_uploads as u where u.expires_at < now() returning to_json(u.id)
 
+-- name: delete_expired_multiparts
+-- in seconds; out the ids of S3 uploads that nobody has added to for that long
+delete from storage.s3_multipart_uploads as u
+where greatest(
+  u.created_at,
+  (select max(p.created_at) from storage.s3_multipart_uploads_parts as p where p.upload_id = u.id)
+) < now() - make_interval(secs => $1::double precision)
+returning to_json(u.id)
+
 -- name: _resumable
 json_build_object(
   'id', u.id, 'bucket_id', u.bucket_id, 'name', u.name, 'length', u.length, 'received', u.received,
