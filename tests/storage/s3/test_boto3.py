@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -309,6 +310,30 @@ async def test_uploads_at_rest_for_long_are_aborted(server: S3Server, s3: Any) -
     assert await refused(s3.list_parts, **uploads[0]) == (404, "NoSuchUpload")
     assert len((await call(s3.list_parts, **uploads[1]))["Parts"]) == 1
     await call(s3.abort_multipart_upload, **uploads[1])
+
+
+async def test_a_completion_keeps_its_conditions(server: S3Server, s3: Any) -> None:
+    bucket = await server.bucket()
+    opened = await call(s3.create_multipart_upload, Bucket=bucket, Key="k")
+    upload = {"Bucket": bucket, "Key": "k", "UploadId": opened["UploadId"]}
+    part = await call(s3.upload_part, **upload, PartNumber=1, Body=b"whole")
+    upload["MultipartUpload"] = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+    complete = s3.complete_multipart_upload
+    wrong = "AAAAAA=="
+    objects = len(server.blobs("objects"))
+    bad = await refused(complete, **upload, ChecksumCRC32=wrong, ChecksumType="FULL_OBJECT")
+    assert bad == (400, "BadDigest")
+    assert (await refused(complete, **upload, MpuObjectSize=4))[1] == "InvalidRequest"
+    await call(s3.put_object, Bucket=bucket, Key="k", Body=b"first")
+    taken = await refused(complete, **upload, IfNoneMatch="*")
+    assert taken == (412, "PreconditionFailed")
+    assert (await refused(complete, **upload, IfMatch='"x"'))[0] == 501
+    assert (await refused(s3.delete_object, Bucket=bucket, Key="k", IfMatch='"x"'))[0] == 501
+    assert (await call(s3.get_object, Bucket=bucket, Key="k"))["Body"].read() == b"first"
+    assert len(server.blobs("objects")) == objects + 1
+    right = b64encode(zlib.crc32(b"whole").to_bytes(4, "big")).decode()
+    await call(complete, **upload, ChecksumCRC32=right, ChecksumType="FULL_OBJECT", MpuObjectSize=5)
+    assert (await call(s3.get_object, Bucket=bucket, Key="k"))["Body"].read() == b"whole"
 
 
 async def test_parts_must_be_large_enough(server: S3Server, s3: Any) -> None:

@@ -29,9 +29,10 @@ class S3Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
 
-    def payload(self) -> Payload:
-        """The body, to be read once.  Raises MissingContentLength."""
-        return open_payload(self.request, self.proof)
+    def payload(self, *, of_object: bool = True) -> Payload:
+        """The body, to be read once.  With `of_object` off, checksum headers speak of something
+        else than the body.  Raises MissingContentLength."""
+        return open_payload(self.request, self.proof, of_object=of_object)
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """A query parameter as a whole number.  Raises InvalidArgument."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -36,18 +36,23 @@ from selfbase.storage.objects import UploadPermit, describe, limit_stream
 from selfbase.storage.rows import by_caller, by_service
 from selfbase.storage.s3.call import S3Call
 from selfbase.storage.s3.errors import (
+    BadDigest,
     EntityTooSmall,
     InvalidArgument,
     InvalidPart,
     InvalidPartOrder,
+    InvalidS3Request,
     MalformedXml,
 )
 from selfbase.storage.s3.listing import choose_encoding, require_bucket
+from selfbase.storage.s3.logic.checksums import PREFIX as CHECKSUM_PREFIX
+from selfbase.storage.s3.logic.checksums import check_digest, find_announced, make_digest
 from selfbase.storage.s3.logic.xml import Value, children, parse_xml, text_of
 from selfbase.storage.s3.objects import (
     check_copy_conditions,
     find_for,
     kept_headers,
+    must_be_new,
     parse_copy_source,
     plan_upload,
 )
@@ -146,24 +151,19 @@ async def copy_part(call: S3Call) -> Response:
 
 async def complete_multipart(call: S3Call) -> Response:
     """Joins the parts named, or all of them, into the object."""
-    wanted = _parse_wanted(await call.payload().read(_COMPLETE_BYTES_MAX))
+    wanted = _parse_wanted(await call.payload(of_object=False).read(_COMPLETE_BYTES_MAX))
+    announced = find_whole_checksums(call.headers)
     row, permit = await _authorize(call)
     chosen = choose_parts(await _all_parts(call, row["id"]), wanted)
     size = sum(part.size for part in chosen)
     if size > permit.bytes_max:
         raise EntityTooLarge
-    upload = _upload_of(row)
+    if call.headers.get("x-amz-mp-object-size", str(size)).strip() != str(size):
+        raise InvalidS3Request("The parts do not add up to x-amz-mp-object-size.")
+    upload = replace(_upload_of(row), upsert=not must_be_new(call))
     version = call.context.make_version()
-    sources = [part_key(row["id"], part.version) for part in chosen]
-    try:
-        await call.context.blobs.concat(sources, object_key(version))
-    except BlobNotFound:
-        # Replaced or completed by somebody else in this moment.
-        raise InvalidPart from None
-    except BlobsFull as error:
-        raise InsufficientStorage(internal=str(error)) from error
-    except BlobsFailed as error:
-        raise InternalError(internal=str(error)) from error
+    await _join(call, [part_key(row["id"], part.version) for part in chosen], version)
+    await _check_whole(call, version, size, announced)
     etag = make_multipart_etag([part.etag for part in chosen])
     stored = Stored(version, size, etag, call.context.clock.now())
     metadata = {**describe(upload, stored), **row["metadata"].get("kept", {})}
@@ -177,6 +177,48 @@ async def complete_multipart(call: S3Call) -> Response:
         "ETag": made.etag,
     }
     return xml_response("CompleteMultipartUploadResult", body)
+
+
+async def _join(call: S3Call, sources: Sequence[str], version: str) -> None:
+    try:
+        await call.context.blobs.concat(sources, object_key(version))
+    except BlobNotFound:
+        # Replaced or completed by somebody else in this moment.
+        raise InvalidPart from None
+    except BlobsFull as error:
+        raise InsufficientStorage(internal=str(error)) from error
+    except BlobsFailed as error:
+        raise InternalError(internal=str(error)) from error
+
+
+async def _check_whole(
+    call: S3Call, version: str, size: int, announced: Mapping[str, bytes]
+) -> None:
+    """Reads the joined bytes once more when the client has said what they must add up to."""
+    if not announced:
+        return
+    digests = {name: make_digest(name) for name in announced}
+    body = await call.context.blobs.open(object_key(version), 0, size)
+    async for piece in read_file_body(body) if isinstance(body, FileBody) else body:
+        for digest in digests.values():
+            digest.update(piece)
+    try:
+        for name, value in announced.items():
+            check_digest(name, digests[name], value)
+    except BadDigest:
+        await call.context.discard([object_key(version)])
+        raise
+
+
+def find_whole_checksums(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """The checksums of the whole object.  Those composed of the parts' checksums (`…-N`) say
+    nothing that was not checked with each part."""
+    whole = {
+        name: value
+        for name, value in headers.items()
+        if name.startswith(CHECKSUM_PREFIX) and "-" not in value
+    }
+    return find_announced(whole)
 
 
 async def abort_multipart(call: S3Call) -> Response:

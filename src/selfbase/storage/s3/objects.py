@@ -114,7 +114,7 @@ async def put_object(call: S3Call) -> Response:
     upload = replace(
         plan_upload(call.headers, call.user_metadata()),
         declared_bytes=payload.length,
-        upsert=not _must_be_new(call),
+        upsert=not must_be_new(call),
     )
     objects = call.context.objects
     permit = await objects.authorize_upload(call.actor, call.bucket, key, upload)
@@ -154,9 +154,8 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, Any]:
     return kept
 
 
-def _must_be_new(call: S3Call) -> bool:
-    if "if-match" in call.headers:
-        raise NotImplementedYet("If-Match is not implemented for uploads.")
+def must_be_new(call: S3Call) -> bool:
+    """Whether `If-None-Match: *` forbids to replace.  Raises NotImplementedYet."""
     condition = call.headers.get("if-none-match")
     if condition is not None and condition.strip() != "*":
         raise NotImplementedYet("If-None-Match takes only * for uploads.")
@@ -215,7 +214,7 @@ async def copy_object(call: S3Call) -> Response:
             user_metadata=upload.user_metadata,
         )
     made = await call.context.objects.copy(
-        call.actor, source, (call.bucket, call.key), upsert=not _must_be_new(call), change=change
+        call.actor, source, (call.bucket, call.key), upsert=not must_be_new(call), change=change
     )
     return xml_response("CopyObjectResult", {"ETag": made.etag, "LastModified": made.updated_at})
 

@@ -57,6 +57,7 @@ class Payload:
     proof: Proof
     length: int
     checksums: dict[str, str]
+    of_object: bool = True
 
     async def read(self, bytes_max: int) -> bytes:
         """The whole data.  Raises InvalidS3Request when it is longer than allowed."""
@@ -67,7 +68,7 @@ class Payload:
     async def stream(self) -> AsyncIterator[bytes]:
         """The data as it arrives.  Raises S3Error, BodyIncomplete."""
         headers = dict(self.request.headers)
-        announced = find_announced(headers)
+        announced = find_announced(headers) if self.of_object else {}
         claimed = self.proof.claim.payload or EMPTY_SHA256
         decoder = _find_decoder(claimed, self.proof, headers)
         trailing = _find_trailing(headers) if decoder is not None and decoder.with_trailer else []
@@ -112,7 +113,7 @@ class Payload:
                 yield piece
 
 
-def open_payload(request: Request, proof: Proof) -> Payload:
+def open_payload(request: Request, proof: Proof, *, of_object: bool = True) -> Payload:
     """The body's data.  Raises MissingContentLength, InvalidArgument."""
     decoded = request.headers.find("x-amz-decoded-content-length")
     streaming = (proof.claim.payload or "") in _STREAMING
@@ -121,7 +122,7 @@ def open_payload(request: Request, proof: Proof) -> Payload:
         raise MissingContentLength
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise InvalidArgument("The length of the body is not a number.")
-    return Payload(request, proof, int(text), {})
+    return Payload(request, proof, int(text), {}, of_object)
 
 
 def _find_decoder(claimed: str, proof: Proof, headers: dict[str, str]) -> ChunkDecoder | None:

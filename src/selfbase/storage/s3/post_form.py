@@ -14,11 +14,9 @@ from selfbase.http.values import Request, Response
 from selfbase.identity.caller import Caller
 from selfbase.storage.call import make_actor
 from selfbase.storage.context import Context
-from selfbase.storage.errors import EntityTooLarge, NoSuchBucket
+from selfbase.storage.errors import EntityTooLarge
 from selfbase.storage.logic.forms import Form
-from selfbase.storage.logic.limits import decide_bytes_max
 from selfbase.storage.objects import describe
-from selfbase.storage.rows import service_actor
 from selfbase.storage.s3.authenticate import check_region, find_signer
 from selfbase.storage.s3.call import read_metadata
 from selfbase.storage.s3.errors import (
@@ -40,14 +38,8 @@ _FORM_BYTES_MAX = 256 * 1024
 
 async def post_object(request: Request, context: Context, target: Target) -> Response:
     """Uploads the form's file as its policy allows."""
-    bucket = await context.buckets.find_as_service(
-        service_actor(Operation.PUT_OBJECT.value), target.bucket
-    )
-    if bucket is None:
-        raise NoSuchBucket
-    limit = decide_bytes_max(bucket, "", context.settings.file_size_limit)
     form = Form(request.headers.get("content-type"), fields_max=_FIELDS_MAX)
-    body = request.body.stream(limit + _FORM_BYTES_MAX)
+    body = request.body.stream(context.settings.file_size_limit + _FORM_BYTES_MAX)
     await _read_fields(form, body)
     fields = {name.lower(): value for name, value in form.state.fields.items()}
     if len(fields) != len(form.state.fields):

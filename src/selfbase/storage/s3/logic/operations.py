@@ -118,7 +118,11 @@ _COPIES = {
     Operation.UPLOAD_PART: Operation.COPY_PART,
 }
 # They promise what we do not keep: silence would be taken for a yes.
-_REFUSED_HEADERS = ("x-amz-server-side-encryption-customer-", "x-amz-object-lock-")
+_REFUSED_HEADERS = (
+    "x-amz-server-side-encryption-customer-",
+    "x-amz-object-lock-",
+    "x-amz-if-match-",
+)
 _REFUSED_EXACT = frozenset(
     {"x-amz-write-offset-bytes", "x-amz-mfa", "x-amz-bypass-governance-retention"}
 )
@@ -154,6 +158,9 @@ def decide_operation(
     for name in headers:
         if name.startswith(_REFUSED_HEADERS) or name in _REFUSED_EXACT:
             raise NotImplementedYet(f"The header {name[:100]} is not implemented.")
+    if "if-match" in headers and method not in ("GET", "HEAD"):
+        # A condition that is not kept would cost somebody their data.
+        raise NotImplementedYet("If-Match is implemented for reading only.")
     if "x-amz-copy-source" in headers:
         if operation not in _COPIES:
             raise InvalidArgument("Only PUT takes a source to copy from.")
