@@ -421,10 +421,12 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
             prepared = measure_pgbench(
                 pgbench, batch, workload.top, target, postmaster, "prepared", arguments.seconds
             )
+            clean_up(cluster)
             for connections in arguments.connections:
                 f = measure(
                     workload, token, port, child.pid, postmaster, connections, arguments.seconds
                 )
+                clean_up(cluster)
                 ratio = prepared[1] / (f.server_cpu + f.postgres_cpu)
                 print(
                     f"{workload.name} | {connections} | {f.rate:.0f} | {f.p50_ms:.2f} | {f.p99_ms:.2f}"
@@ -435,6 +437,13 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
     finally:
         child.terminate()
         child.wait()
+
+
+def clean_up(cluster: Cluster) -> None:
+    """Takes away the tracks that were posted, so that every run reads the same data."""
+    with psycopg.connect(cluster.superuser_dsn(), autocommit=True) as connection:
+        connection.execute("delete from tracks where track_id > 3503")
+        connection.execute("vacuum analyze tracks")
 
 
 def wait_for(port: int) -> None:

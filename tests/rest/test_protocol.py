@@ -195,7 +195,8 @@ async def test_the_root_describes_what_the_caller_may_use(api: Client) -> None:
 
 async def test_times_are_told_when_enabled(make_rest: MakeRest) -> None:
     client = Client(await make_rest(server_timing_enabled=True, server_trace_header="X-Trace"))
-    answer = await client.get("/films", headers={"x-trace": "abc"})
+    for _ in range(2):
+        answer = await client.get("/films?limit=1", headers={"x-trace": "abc"})
     parts = [part.partition(";dur=")[0] for part in answer.headers.get("server-timing").split(", ")]
     assert parts == ["jwt", "parse", "plan", "transaction", "response"]
     assert answer.headers.get("x-trace") == "abc"

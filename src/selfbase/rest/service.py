@@ -128,9 +128,9 @@ class Rest:
             await self._database.close()
 
     async def health(self) -> Health:
-        if self.reloader.active is None:
-            return Health.STARTING
-        return Health.HEALTHY
+        if self.reloader.failing:
+            return Health.UNHEALTHY
+        return Health.HEALTHY if self.reloader.active is not None else Health.STARTING
 
     async def connect(self, socket: WebSocket) -> None:
         await socket.reject(Response(404))
@@ -178,6 +178,8 @@ class Rest:
                 prepared = Prepared(compiled, scan, window, canonical)
                 if sighting:
                     active.memory.keep(sighting, request.query, prepared)
+            else:
+                watch.mark("parse")
             compiled, scan, window, _ = prepared
             watch.mark("plan")
             if active.sizes.is_streamed(compiled, window):
@@ -227,12 +229,12 @@ class Rest:
         try:
             return active.compile(ask)
         except RestFailure as failure:
-            if failure.code not in _ON_MISS or not await self._is_behind(active, ask, failure):
+            if failure.code not in _ON_MISS or not await self._is_behind(active, ask):
                 raise
         newer = await self.reloader.reload_past(active.catalog.generation, RELOAD_WAIT_S)
         return (newer or active).compile(ask)
 
-    async def _is_behind(self, active: Active, ask: Ask, failure: RestFailure) -> bool:
+    async def _is_behind(self, active: Active, ask: Ask) -> bool:
         """Whether the database has what the catalog lacks; asked at most once a second."""
         now_s = self._clock.monotonic_s()
         if now_s < self._next_probe_s:

@@ -37,8 +37,11 @@ def make_batch(
     *,
     streaming: bool = False,
 ) -> Batch:
-    """The batch of a request; with `streaming` in the form whose rows come one by one.  Its results are those of `db-pre-request` (when there is one), the
-    main statement, and the estimate (when one is wanted)."""
+    """The batch of a request; with `streaming` in the form whose rows come one by one.
+
+    Its results are those of `db-pre-request` (when there is one), the main statement, and the
+    estimate (when one is wanted).
+    """
     settings, plan = active.settings, compiled.plan
     preferences = compiled.ask.preferences
     keep = settings.db_prepared_statements
