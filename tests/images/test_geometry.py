@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from selfbase.images.logic.geometry import place, plan_geometry
@@ -35,6 +35,7 @@ def test_nothing_is_enlarged_unasked(width: int, height: int, wanted: Options) -
     assert 1 <= plan.height <= before[1]
 
 
+@example(1, 2734, Options(resizing="fill-down", width=2746, height=1, crop_height=0.3))
 @given(SIDES, SIDES, options())
 def test_results_fit_the_box_and_the_limit(width: int, height: int, wanted: Options) -> None:
     wanted = replace(wanted, dpr=1.0, enlarge=True)

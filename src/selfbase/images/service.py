@@ -5,6 +5,7 @@ Both roads meet in `_find_or_render`: cache, single flight, pool, pipeline.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ class Images:
         self._owns_pool = pool is None
         self._pool = pool or RenderPool(settings.workers, queue_max=settings.queue_max)
         self._flights: Flights[Rendered] = Flights()
+        self._engine: str | None = None
         self._encoding = _load_encoding(settings)
         self._cache = ImageCache(
             settings.cache_dir or Path(), settings.cache_bytes_max if settings.cache_dir else 0
@@ -125,7 +127,10 @@ class Images:
         negotiated = options.format is None and not options.keep_format
         if not negotiated:
             accepted = Accepted()
-        key = self._key(options, accepted, identity)
+        if self._engine is None:
+            # The library is loaded on a thread: it takes longer than the loop should wait.
+            self._engine = await asyncio.to_thread(describe_engine)
+        key = self._key(self._engine, options, accepted, identity)
         image = await self._cache.find(key)
         if image is None:
             image = await self._flights.run(key, lambda: self._render(key, options, accepted, read))
@@ -136,7 +141,7 @@ class Images:
             varies=negotiated and (settings.auto_webp or settings.auto_avif),
         )
 
-    def _key(self, options: Options, accepted: Accepted, identity: str) -> str:
+    def _key(self, engine: str, options: Options, accepted: Accepted, identity: str) -> str:
         encoding = self._encoding
         written = (
             encoding.quality,
@@ -146,7 +151,7 @@ class Images:
             encoding.watermark_opacity,
             self._limits(options),
         )
-        parts = (describe_engine(), identity, digest_options(options), accepted.text, repr(written))
+        parts = (engine, identity, digest_options(options), accepted.text, repr(written))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     async def _render(

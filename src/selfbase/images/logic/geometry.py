@@ -116,9 +116,10 @@ def _lay_out(
     options: Options,
 ) -> Plan:
     scaled = (max(1, round(width * scale_x)), max(1, round(height * scale_y)))
+    # A side asked for stays one, however far it is scaled down: 0 would mean "any length".
     target = (
-        round(options.width * dpr * options.zoom_x),
-        round(options.height * dpr * options.zoom_y),
+        max(1, round(options.width * dpr * options.zoom_x)) if options.width else 0,
+        max(1, round(options.height * dpr * options.zoom_y)) if options.height else 0,
     )
     wanted = target
     if options.resizing == "fill-down" and not options.enlarge and all(target):

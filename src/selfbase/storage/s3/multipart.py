@@ -30,6 +30,7 @@ from selfbase.storage.errors import (
     InvalidRange,
     NoSuchUpload,
 )
+from selfbase.storage.faults import FaultPoint
 from selfbase.storage.filebody import read_file_body
 from selfbase.storage.logic.conditions import plan_range
 from selfbase.storage.objects import UploadPermit, describe, limit_stream
@@ -163,6 +164,7 @@ async def complete_multipart(call: S3Call) -> Response:
     upload = replace(_upload_of(row), upsert=not must_be_new(call))
     version = call.context.make_version()
     await _join(call, [part_key(row["id"], part.version) for part in chosen], version)
+    call.context.faults.reach(FaultPoint.PARTS_JOINED)
     await _check_whole(call, version, size, announced)
     etag = make_multipart_etag([part.etag for part in chosen])
     stored = Stored(version, size, etag, call.context.clock.now())
@@ -454,11 +456,13 @@ async def _bytes_left(call: S3Call, upload_id: str, number: int, permit: UploadP
 
 async def _write(call: S3Call, key: str, pieces: ByteStream) -> Written:
     try:
-        return await call.context.blobs.put(key, pieces)
+        written = await call.context.blobs.put(key, pieces)
     except BlobsFull as error:
         raise InsufficientStorage(internal=str(error)) from error
     except BlobsFailed as error:
         raise InternalError(internal=str(error)) from error
+    call.context.faults.reach(FaultPoint.PART_STORED)
+    return written
 
 
 async def _record(call: S3Call, upload_id: str, part: Part, permit: UploadPermit) -> None:
@@ -488,6 +492,7 @@ async def _record(call: S3Call, upload_id: str, part: Part, permit: UploadPermit
         raise NoSuchUpload
     if not rows:
         raise EntityTooLarge
+    call.context.faults.reach(FaultPoint.PART_RECORDED)
     await call.context.discard([part_key(upload_id, old) for old in rows[0]["old"]])
 
 
@@ -495,6 +500,7 @@ async def _forget(call: S3Call, upload_id: str) -> None:
     """Drops the upload and its parts' bytes."""
     step = by_service(S3_SQL["delete_upload"], upload_id)
     (rows,) = await call.context.rows.run(call.actor, step)
+    call.context.faults.reach(FaultPoint.PARTS_FORGOTTEN)
     if rows:
         await call.context.discard(
             [part_key(upload_id, version) for version in rows[0]["versions"]]
