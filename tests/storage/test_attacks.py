@@ -24,6 +24,11 @@ HOSTILE_NAMES = [
     "a\0b",
     "a\nb",
     "\x7f",
+    "a[b]",
+    "a^b",
+    'a"b',
+    "a\\b",
+    "%2e%2e",
     "x" * 1025,
     "é" * 513,
 ]
@@ -57,9 +62,7 @@ async def test_names_stay_as_they_were_sent(site: Site) -> None:
         "日本/語.txt",
         "emoji 🎉",
         "a//b",
-        "%2e%2e",
         "a+b",
-        "a%b",
         "\u202etxt",
     ]
     for number, name in enumerate(names):

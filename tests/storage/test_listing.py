@@ -107,7 +107,9 @@ async def put(site: Site, *names: str) -> None:
 
 async def test_list_v1_shows_folders_and_files_relative_to_the_prefix(site: Site) -> None:
     await site.make_bucket()
-    await put(site, "Docs/a.txt", "docs/b.txt", "docs/in/c.txt", "docs/100%.txt", "top.txt")
+    await put(
+        site, "Docs/a.txt", "docs/b.txt", "docs/in/c.txt", "docs/1_0.txt", "docs/1x0.txt", "top.txt"
+    )
     top = (await site.service.post("/object/list/b", json={"prefix": "", "limit": 10})).json()
     assert [item["name"].lower() for item in top] == ["docs", "top.txt"]
     folder = top[0]
@@ -121,12 +123,12 @@ async def test_list_v1_shows_folders_and_files_relative_to_the_prefix(site: Site
     }
     assert [value for key, value in folder.items() if key != "name"] == [None] * 5
     inside = (await site.service.post("/object/list/b", json={"prefix": "docs"})).json()
-    assert [item["name"] for item in inside] == ["100%.txt", "a.txt", "b.txt", "in"]
-    found = await site.service.post("/object/list/b", json={"prefix": "docs/", "search": "100%"})
-    assert [item["name"] for item in found.json()] == ["100%.txt"]
+    assert [item["name"] for item in inside] == ["1_0.txt", "1x0.txt", "a.txt", "b.txt", "in"]
+    found = await site.service.post("/object/list/b", json={"prefix": "docs/", "search": "1_0"})
+    assert [item["name"] for item in found.json()] == ["1_0.txt"]
     by_time = {"prefix": "docs", "sortBy": {"column": "created_at", "order": "desc"}}
     ordered = (await site.service.post("/object/list/b", json=by_time)).json()
-    assert [item["name"] for item in ordered] == ["in", "100%.txt", "b.txt", "a.txt"]
+    assert [item["name"] for item in ordered] == ["in", "1x0.txt", "1_0.txt", "b.txt", "a.txt"]
     assert (await site.service.post("/object/list/none", json={"prefix": ""})).json() == []
 
 

@@ -55,7 +55,7 @@ class StorageSettings:
         help="Region of the S3 backend and endpoint.",
     )
     s3_part_bytes: int = setting(
-        16 * MiB, env="STORAGE_S3_UPLOAD_PART_SIZE", help="Part size of uploads to the S3 backend."
+        8 * MiB, env="STORAGE_S3_UPLOAD_PART_SIZE", help="Part size of uploads to the S3 backend."
     )
     s3_queue: int = setting(
         2,

@@ -1,8 +1,8 @@
 """Which names buckets and objects may have.
 
-The reference takes an ASCII set; ours takes every character that text can hold, because clients
-only ever saw an error for the others and the name never reaches a file system.  Names are kept as
-sent: no normalisation.  Source: reference/storage.md section 5.1.
+The reference takes a set of ASCII characters; ours takes the letters and signs of every script
+besides, because clients only ever saw an error for them and the name never reaches a file system.
+Names are kept as sent: no normalisation.  Source: reference/storage.md section 5.1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ BUCKET_LENGTH_MAX = 100
 RESERVED_SUFFIX = "--table-s3"
 
 _ASCII_KEY = re.compile(r"[A-Za-z0-9_/!.*'() &$@=;:+,?-]+")
+_KEY = re.compile(r"[A-Za-z0-9_/!.*'() &$@=;:+,?\u0080-\U0010ffff-]+")
 _BUCKET = re.compile(r"[A-Za-z0-9_!.*'() &$@=;:+,?-]+")
 # Control characters, lone surrogates and code points that are no characters.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
@@ -30,7 +31,8 @@ def check_key(name: str | None, *, unicode_keys: bool) -> str:
     """
     if not name or len(name.encode("utf-8", "surrogatepass")) > KEY_LENGTH_MAX:
         raise InvalidKey(f"Invalid key: {_shown(name)}")
-    if _ASCII_KEY.fullmatch(name) is None and not (unicode_keys and _is_text(name)):
+    known = _KEY.fullmatch(name) and _is_text(name) if unicode_keys else _ASCII_KEY.fullmatch(name)
+    if not known:
         raise InvalidKey(f"Invalid key: {_shown(name)}")
     if any(segment in (".", "..") for segment in name.split("/")):
         raise InvalidKey(f"Invalid key: {_shown(name)}")
