@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import padding
 from tests.meta.conftest import CRYPTO_KEY, Api, make_api, make_token
 from tests.support.postgres import PASSWORD, FreshDatabase
 
 from selfbase.kit.routes import Access
 from selfbase.meta.errors import ConnectionMissing, ConnectionUnreadable
 from selfbase.meta.events import RequestRefused, SqlRun
-from selfbase.meta.logic.connection_header import decrypt_connection, encrypt_connection
+from selfbase.meta.logic.connection_header import decrypt_connection, make_cipher
 from selfbase.meta.routes import ROUTES
+
+
+def encrypt_connection(url: str, passphrase: str, salt: bytes) -> str:
+    """What a client of CryptoJS would send."""
+    padder = padding.PKCS7(128).padder()
+    encryptor = make_cipher(passphrase, salt).encryptor()
+    padded = padder.update(url.encode()) + padder.finalize()
+    return b64encode(b"Salted__" + salt + encryptor.update(padded) + encryptor.finalize()).decode()
+
 
 CALLERS = {
     "nobody": ("", 401),
@@ -242,14 +253,17 @@ async def test_read_only_lists_and_refuses_writes(read_only: Api) -> None:
     assert await read_only.post("/tables", table, 403) == {"error": "This connection is read-only"}
 
 
+MADE_BY_CRYPTO_JS = (
+    "U2FsdGVkX18Dunsz22e9KzyZo98849+02bWsmsgl11oVnqYzHtMjlGCkZfQHpYkEqFBdRdr+hbZP5nSytbsPqOWhl391"
+    "gXXU1sR6mt4FmRs="
+)
 URL = "postgresql://postgres:a b@db.example.com:5432/postgres"
 
 
 def test_the_header_is_openssls_format() -> None:
-    """Made with `openssl enc -aes-256-cbc -md md5 -pass pass:SAMPLE_KEY -a`, which CryptoJS reads."""
-    made = encrypt_connection(URL, "SAMPLE_KEY", bytes.fromhex("0102030405060708"))
-    assert made.startswith("U2FsdGVkX18")
-    assert decrypt_connection(made, "SAMPLE_KEY") == URL
+    """The value was made with crypto-js 4: `CryptoJS.AES.encrypt(url, "SAMPLE_KEY").toString()`."""
+    assert decrypt_connection(MADE_BY_CRYPTO_JS, "SAMPLE_KEY") == URL
+    assert decrypt_connection(encrypt_connection(URL, "k", b"12345678"), "k") == URL
 
 
 @pytest.mark.parametrize(

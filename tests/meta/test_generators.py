@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,17 @@ async def test_typescript_compiles_with_the_client(reading: Api, tmp_path: Path)
     assert done.returncode == 0, done.stdout
 
 
-async def test_python_can_be_imported(reading: Api) -> None:
+async def test_python_can_be_used_and_checked(reading: Api, tmp_path: Path) -> None:
     text = await reading.get("/generators/python")
+    (tmp_path / "types_.py").write_text(
+        f"{text}\n\nmade = PublicAuthor(id=1, name='Ann', born=None)\n"
+        "new: PublicAuthorInsert = {'name': 'Ann'}\nassert made.name == new['name']\n"
+    )
+    for arguments in (["types_.py"], ["-m", "mypy", "--strict", "types_.py"]):
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     assert {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)} >= {
         "PublicBook",
         "PublicBookInsert",
@@ -87,13 +97,19 @@ async def test_python_can_be_imported(reading: Api) -> None:
     }
 
 
-async def test_go_can_be_read(reading: Api, tmp_path: Path) -> None:
-    gofmt = shutil.which("gofmt") or shutil.which("gofmt", path="/usr/local/go/bin")
-    if gofmt is None:
+async def test_go_can_be_vetted(reading: Api, tmp_path: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
         pytest.skip("Go is not on this machine")
     (tmp_path / "types.go").write_text(await reading.get("/generators/go"))
+    (tmp_path / "go.mod").write_text("module database\n\ngo 1.20\n")
     done = subprocess.run(
-        [gofmt, "-e", str(tmp_path / "types.go")], capture_output=True, text=True, timeout=60
+        [go, "vet", "./..."],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache"), "GOFLAGS": "-mod=mod"},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
 

@@ -8,7 +8,7 @@ Source: PostgreSQL documentation, 32.4 and 32.6 (asynchronous commands, chunked 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -62,16 +62,18 @@ class MetaConnection:
         *,
         result_bytes_max: int,
         deadline_s: float | None,
+        digest_key: bytes,
     ) -> None:
         self._connection = connection
         self._pgconn: PGconn = connection.pgconn
         self._result_bytes_max = result_bytes_max
         self._deadline_s = deadline_s
-        self._sql = hashlib.sha256()
+        self._sql = hmac.new(digest_key, digestmod="sha256")
 
     @property
     def sql_digest(self) -> str:
-        """Sixteen hexadecimal digits over everything this connection was asked to run."""
+        """Sixteen hexadecimal digits over everything this connection was asked to run: the same
+        for the same SQL under the same key, and no help in guessing what is inside."""
         return self._sql.hexdigest()[:16]
 
     @asynccontextmanager
@@ -149,6 +151,8 @@ class MetaConnection:
                 for row in _rows(result):
                     received += sum(len(value) for value in row if value is not None)
                     current.append(encoder.encode(row))
+                # A large result that is here already must not keep everybody else waiting.
+                await asyncio.sleep(0)
                 if received > self._result_bytes_max:
                     self._pgconn.finish()
                     raise ResultTooLarge(received, self._result_bytes_max)
@@ -205,7 +209,12 @@ class MetaConnection:
 
 @asynccontextmanager
 async def open_connection(
-    conninfo: str, *, connect_timeout_s: float, query_timeout_s: float | None, result_bytes_max: int
+    conninfo: str,
+    *,
+    connect_timeout_s: float,
+    query_timeout_s: float | None,
+    result_bytes_max: int,
+    digest_key: bytes,
 ) -> AsyncIterator[MetaConnection]:
     """A connection for one request, closed at the end.  The timeout of its queries counts from
     when it is open; None waits without end.  Raises ConnectTimeout, MetaFailure."""
@@ -220,7 +229,12 @@ async def open_connection(
     started_s = asyncio.get_running_loop().time()
     deadline_s = None if query_timeout_s is None else started_s + query_timeout_s
     try:
-        yield MetaConnection(connection, result_bytes_max=result_bytes_max, deadline_s=deadline_s)
+        yield MetaConnection(
+            connection,
+            result_bytes_max=result_bytes_max,
+            deadline_s=deadline_s,
+            digest_key=digest_key,
+        )
     finally:
         # Not `close()`: a statement may still be running, and the socket is all there is to close.
         connection.pgconn.finish()

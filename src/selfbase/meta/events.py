@@ -1,8 +1,8 @@
-"""What happened in the metadata API.  SQL is told by its digest only: text may hold secrets."""
+"""What happened in the metadata API.  SQL is told by a keyed digest only: its text may hold secrets,
+and a digest anybody can make would let them be guessed."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,8 +48,3 @@ class UnexpectedFailure(Event):
     error: str
     where: str
     request_id: str
-
-
-def digest_sql(sql: bytes) -> str:
-    """Sixteen hexadecimal digits that are the same for the same text."""
-    return hashlib.sha256(sql).hexdigest()[:16]

@@ -95,6 +95,8 @@ class Parser:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+                # Ctrl-C at a terminal is for the parent, which ends the child by its pipe.
+                start_new_session=True,
             )
         return self._process
 

@@ -163,6 +163,7 @@ class Meta:
             connect_timeout_s=self.settings.connect_timeout_s,
             query_timeout_s=timeout_s,
             result_bytes_max=self.settings.result_bytes_max,
+            digest_key=self._targets.crypto_key.encode(),
         )
 
     @asynccontextmanager

@@ -36,6 +36,10 @@ class Target:
 
 
 class Targets(Protocol):
+    """`crypto_key` decrypts headers, and keys the digests of SQL in events."""
+
+    crypto_key: str
+
     def find(self, header: str | None, application_name: str, *, read_only: bool) -> Target:
         """`header` is the encrypted connection, if the client sent one.  Raises
         ConnectionUnreadable, ConnectionMissing."""
@@ -49,12 +53,12 @@ class ProjectTargets:
 
     def __init__(self, conninfo_for: Callable[..., str], crypto_key: str) -> None:
         self._conninfo_for = conninfo_for
-        self._crypto_key = crypto_key
+        self.crypto_key = crypto_key
 
     def find(self, header: str | None, application_name: str, *, read_only: bool) -> Target:
         login = READER if read_only else "postgres"
         if header is not None:
-            url = urlsplit(decrypt_connection(header, self._crypto_key))
+            url = urlsplit(decrypt_connection(header, self.crypto_key))
             if unquote(url.username or "").split(".")[0] == READER:
                 login = READER
         return Target(
@@ -73,13 +77,13 @@ class StandaloneTargets:
     def __init__(self, settings: StandaloneSettings) -> None:
         password = _read_secret(settings.password.reveal(), settings.password_file, "postgres")
         self._url = settings.url.reveal() or _url_from_parts(settings, password)
-        self._crypto_key = _read_secret(
+        self.crypto_key = _read_secret(
             settings.crypto_key.reveal(), settings.crypto_key_file, "SAMPLE_KEY"
         )
         self._root_cert = _write_root_cert(settings.ssl_root_cert)
 
     def find(self, header: str | None, application_name: str, *, read_only: bool) -> Target:
-        url = self._url if header is None else decrypt_connection(header, self._crypto_key)
+        url = self._url if header is None else decrypt_connection(header, self.crypto_key)
         check_connection_url(url)
         parts = urlsplit(url)
         login = unquote(parts.username or "postgres")

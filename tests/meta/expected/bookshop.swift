@@ -41,8 +41,8 @@ public enum PublicSchema {
     public let authorId: Int64
     public let id: UUID
     public let isbn: String?
-    public let listPrice: PriceSelect?
-    public let marks: [Mark]?
+    public let listPrice: Price?
+    public let marks: [String]?
     public let pages: Int32
     public let tag: Genre?
     public let title: String
@@ -63,8 +63,8 @@ public enum PublicSchema {
     public let authorId: Int64
     public let id: UUID?
     public let isbn: String?
-    public let listPrice: PriceSelect?
-    public let marks: [Mark]?
+    public let listPrice: Price?
+    public let marks: [String]?
     public let pages: Int32?
     public let tag: Genre?
     public let title: String
@@ -85,8 +85,8 @@ public enum PublicSchema {
     public let authorId: Int64?
     public let id: UUID?
     public let isbn: String?
-    public let listPrice: PriceSelect?
-    public let marks: [Mark]?
+    public let listPrice: Price?
+    public let marks: [String]?
     public let pages: Int32?
     public let tag: Genre?
     public let title: String?

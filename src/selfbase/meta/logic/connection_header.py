@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import padding
@@ -28,7 +28,7 @@ def decrypt_connection(value: str, passphrase: str) -> str:
         raw = b64decode(value, validate=True)
         if not raw.startswith(_MAGIC) or len(raw) < 32:
             raise ConnectionUnreadable
-        decryptor = _cipher(passphrase, raw[8:16]).decryptor()
+        decryptor = make_cipher(passphrase, raw[8:16]).decryptor()
         padded = decryptor.update(raw[16:]) + decryptor.finalize()
         unpadder = padding.PKCS7(_BLOCK_BITS).unpadder()
         text = (unpadder.update(padded) + unpadder.finalize()).decode().strip()
@@ -38,14 +38,6 @@ def decrypt_connection(value: str, passphrase: str) -> str:
         raise ConnectionMissing
     check_connection_url(text)
     return text
-
-
-def encrypt_connection(url: str, passphrase: str, salt: bytes) -> str:
-    """The header for `url`; `salt` is eight random bytes."""
-    padder = padding.PKCS7(_BLOCK_BITS).padder()
-    encryptor = _cipher(passphrase, salt).encryptor()
-    padded = padder.update(url.encode()) + padder.finalize()
-    return b64encode(_MAGIC + salt + encryptor.update(padded) + encryptor.finalize()).decode()
 
 
 def check_connection_url(text: str) -> None:
@@ -59,7 +51,8 @@ def check_connection_url(text: str) -> None:
         raise ConnectionUnreadable
 
 
-def _cipher(passphrase: str, salt: bytes) -> Cipher[modes.CBC]:
+def make_cipher(passphrase: str, salt: bytes) -> Cipher[modes.CBC]:
+    """AES-256-CBC with key and initial vector derived from the passphrase and the salt."""
     derived = b""
     block = b""
     while len(derived) < 48:

@@ -84,6 +84,10 @@ class _Generator:
         self._by_id = {item["id"]: item for item in types}
         self.enums = {item["name"]: item for item in types if item["enums"]}
         self._columns = found.columns_by_relation()
+        exported = {schema["name"] for schema in found.schemas}
+        printed = [*found.tables, *found.views, *found.materialized_views]
+        printed += [t for t in types if t["attributes"] and t["schema"] in exported]
+        self._classes = {_class_name(item) for item in printed}
 
     def render_enum(self, item: Object) -> str:
         values = ", ".join(quote_code(value) for value in item["enums"])
@@ -139,7 +143,9 @@ class _Generator:
             return _class_name(self.enums[name])
         if name in _PYTHON_TYPES:
             return _PYTHON_TYPES[name]
-        return _class_name(self._types[name]) if name in self._types else "Any"
+        # Upstream names classes that the file does not hold, such as that of `inet`.
+        known = _class_name(self._types[name]) if name in self._types else ""
+        return known if known in self._classes else "Any"
 
 
 def _render_model(name: str, fields: list[tuple[str, str, bool]]) -> str:

@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex, sort_by_name
+from selfbase.meta.logic.introspected import (
+    Introspection,
+    Object,
+    TypeIndex,
+    prefer_schema,
+    sort_by_name,
+)
 from selfbase.meta.logic.type_names import name_all, pascal_case, quote_code
 
 _SWIFT_TYPES = {
@@ -58,7 +64,13 @@ class _Generator:
         self._access = access
         self._types = TypeIndex(found.types)
         self._columns = found.columns_by_relation()
-        self._rows = {item["name"] for item in (*found.types, *found.views, *found.tables)}
+        self._exported = {schema["name"] for schema in found.schemas}
+        self._relations: dict[str, list[Object]] = {}
+        for item in (
+            *(*found.views, *found.materialized_views),
+            *(*found.tables, *found.foreign_tables),
+        ):
+            self._relations.setdefault(item["name"], []).append(item)
 
     def render_schema(self, schema: str) -> list[str]:
         def here(*lists: list[Object]) -> list[Object]:
@@ -81,12 +93,13 @@ class _Generator:
         return [*lines, "}"]
 
     def _render_relation(self, relation: Object, operation: str) -> list[str]:
+        schema = relation["schema"]
         columns = self._columns.get(relation["id"], [])
         names = name_all((column["name"] for column in columns), _property_name)
         attributes = [
             _Attribute(
                 name,
-                self._type(column["format"], _is_nullable(column, operation)),
+                self._type(schema, column["format"], _is_nullable(column, operation)),
                 column["name"],
                 column["is_identity"],
             )
@@ -98,7 +111,7 @@ class _Generator:
         attributes = []
         for attribute in item["attributes"]:
             known = self._types.by_id.get(attribute["type_id"])
-            written = self._type(known["format"] if known is not None else "", False)
+            written = self._type(item["schema"], known["format"] if known else "", False)
             # Parity: attributes of composite types are capitalised as types are.
             name = attribute["name"]
             attributes.append(_Attribute(_type_name(name), written, name))
@@ -126,15 +139,32 @@ class _Generator:
             f"{space}}}",
         ]
 
-    def _type(self, name: str, nullable: bool) -> str:
+    def _type(self, schema: str, name: str, nullable: bool) -> str:
         mark = "?" if nullable else ""
         if name in _SWIFT_TYPES:
             return _SWIFT_TYPES[name] + mark
         if name.startswith("_"):
-            return f"[{self._type(name[1:], False)}]{mark}"
-        if self._types.find_enum(name) is not None:
-            return _type_name(name) + mark
-        return (f"{_type_name(name)}Select" if name in self._rows else "AnyJSON") + mark
+            return f"[{self._type(schema, name[1:], False)}]{mark}"
+        return self._named(schema, name) + mark
+
+    def _named(self, schema: str, name: str) -> str:
+        """A type this file holds, as seen from a schema; upstream names others as well, which
+        nobody can compile."""
+        enum = self._types.find_enum(name, schema)
+        if enum is not None:
+            return self._place(schema, enum) if enum["schema"] in self._exported else "String"
+        composite = self._types.find_composite(name, schema)
+        if composite is not None:
+            exported = composite["schema"] in self._exported
+            return self._place(schema, composite) if exported else "AnyJSON"
+        relation = prefer_schema(self._relations.get(name, []), schema)
+        return "AnyJSON" if relation is None else f"{self._place(schema, relation)}Select"
+
+    def _place(self, schema: str, item: Object) -> str:
+        name = _type_name(item["name"])
+        if item["schema"] == schema:
+            return name
+        return f"{_type_name(item['schema'])}Schema.{name}"
 
 
 def _is_nullable(column: Object, operation: str) -> bool:
