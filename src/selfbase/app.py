@@ -184,20 +184,35 @@ class Standalone:
 
     def make(self, layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
         """The service, set by its upstream's environment names alone."""
+        made: Service
         maker = _find(self.name, f"make_standalone_{self.name}")
-        if self.name == "storage":
-            images = make_images_alone(layers, events, clock)
-            made: Service = maker(layers, events, clock, images=images)
-        else:
+        if self.name != "storage":
             made = maker(layers, events, clock)
-        return made
+            return made
+        # Where upstream's Storage asks an imgproxy, ours transforms by itself.
+        images: Images = _find("images", "make_standalone_images")(layers, events, clock)
+        made = maker(layers, events, clock, images=bind_images(images))
+        return _Beside(made, images)
 
 
-def make_images_alone(
-    layers: Sequence[Layer], events: Events, clock: SystemClock
-) -> ImageTransformer:
-    """The transformer inside a Storage that runs alone, where upstream asks an imgproxy."""
-    return bind_images(_find("images", "make_standalone_images")(layers, events, clock))
+class _Beside:
+    """A service served with another one that it needs: opened after it, closed before it."""
+
+    def __init__(self, service: Service, needed: Service) -> None:
+        self.name = service.name
+        self.answer = service.answer
+        self.connect = service.connect
+        self.health = service.health
+        self._service = service
+        self._needed = needed
+
+    async def open(self) -> None:
+        await self._needed.open()
+        await self._service.open()
+
+    async def close(self) -> None:
+        await self._service.close()
+        await self._needed.close()
 
 
 STANDALONE: Mapping[str, Standalone] = {

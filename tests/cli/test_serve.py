@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+import pyvips
 from tests.support.installation import Installation, wait_until
 from tests.support.postgres import PASSWORD, FreshDatabase
 
@@ -117,6 +118,12 @@ def test_storage(installation: Installation, fresh_database: FreshDatabase) -> N
         assert put.status_code == 200, put.text
         assert get(f"{url}/object/public/b/a.txt").content == b"hello"
         assert list(Path(installation.folder / "files").rglob("*"))
+        picture = pyvips.Image.black(40, 20).pngsave_buffer()
+        kind = {**headers, "content-type": "image/png"}
+        assert httpx.post(f"{url}/object/b/p.png", headers=kind, content=picture).status_code == 200
+        small = get(f"{url}/render/image/public/b/p.png?width=10")
+        assert small.status_code == 200, small.text
+        assert pyvips.Image.new_from_buffer(small.content, "").width == 10
 
 
 def test_realtime(installation: Installation, fresh_database: FreshDatabase) -> None:
