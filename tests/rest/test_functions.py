@@ -84,6 +84,17 @@ async def test_a_missing_function_is_named_with_a_near_one(api: Client) -> None:
     assert answer.json()["hint"] == "Perhaps you meant to call the function public.films_since"
 
 
+async def test_headers_reach_a_function_as_utf8(api: Client) -> None:
+    answer = await api.post("/rpc/greet", headers={"x-name": "Zoë".encode().decode("latin-1")})
+    assert answer.json() == "Zoë"
+
+
+async def test_a_count_is_a_number_whichever_way_it_is_asked(api: Client) -> None:
+    for kind in ("exact", "planned", "estimated"):
+        answer = await api.get("/rpc/films_since?since=1900", headers={"prefer": f"count={kind}"})
+        assert answer.headers.get("content-range") == "0-3/4"
+
+
 async def test_other_methods_are_refused(api: Client) -> None:
     answer = await api.request("PATCH", "/rpc/add", json={})
     assert (answer.status, answer.json()["message"]) == (405, "Cannot use the PATCH method on RPC")

@@ -60,6 +60,7 @@ from selfbase.rest.logic.request import (
     choose_action,
     choose_schema,
     decide_window,
+    decode_header,
     parse_path,
     shape_body,
 )
@@ -259,8 +260,8 @@ class Rest:
         target, name = parse_path(request.path)
         schema, profiled = choose_schema(
             method,
-            headers.find("accept-profile"),
-            headers.find("content-profile"),
+            decode_header(headers.find("accept-profile")),
+            decode_header(headers.find("content-profile")),
             settings.db_schemas,
         )
         if target == "root" and settings.db_root_spec:

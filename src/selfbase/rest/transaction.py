@@ -15,7 +15,7 @@ from selfbase.rest.logic.compile import Compiled, bind_values
 from selfbase.rest.logic.media import OCTETS
 from selfbase.rest.logic.payload import Payload
 from selfbase.rest.logic.preferences import Preferences
-from selfbase.rest.logic.request import Window
+from selfbase.rest.logic.request import Window, decode_header
 from selfbase.rest.logic.scan import Scan
 from selfbase.rest.schema_cache import quote_function
 from selfbase.rest.settings import RestSettings
@@ -101,7 +101,7 @@ def list_request_settings(request: Request) -> Pairs:
     cookies: dict[str, str] = {}
     for name, value in request.headers:
         if name != "cookie":
-            headers[name] = value
+            headers[name] = value if value.isascii() else decode_header(value) or ""
             continue
         for pair in value.split(";"):
             key, found, text = pair.strip().partition("=")

@@ -239,7 +239,8 @@ def _plan_call(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
         handler,
         headers_only=ask.method == "HEAD",
         call=_plan_call_statement(ask, function, root, set(keys), arguments),
-        count=preferences.counting,
+        # The planner knows nothing of a function's rows: its estimate is replaced by the number.
+        count="exact" if preferences.counting == "planned" else preferences.counting,
         read_only=not posted or function.volatility != "v",
         isolation=function.isolation,
         settings=function.settings,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
@@ -82,6 +83,7 @@ class Window:
     limit: int | None = None
 
 
+@lru_cache(maxsize=1024)
 def parse_path(path: str) -> tuple[Target, str]:
     """What the path names.  Raises RestFailure PGRST125."""
     segments = path.split("/")[1:]
@@ -109,6 +111,16 @@ def choose_schema(
     return profile, True
 
 
+def decode_header(value: str | None) -> str | None:
+    """A header's text: shells hand it over byte by byte, clients mean UTF-8."""
+    if value is None or value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except ValueError:
+        return value
+
+
 def choose_action(target: Target, method: str) -> Action:
     """Raises RestFailure PGRST101, PGRST117."""
     action = _ACTIONS.get((target, method))
@@ -123,6 +135,8 @@ def decide_window(
     method: str, scan: Scan, range_header: str | None, rows_max: int | None
 ) -> Window:
     """The rows of the root.  Raises RestFailure PGRST103, PGRST114."""
+    if scan.limit is None and scan.offset is None and range_header is None:
+        return Window(0, rows_max)
     if scan.limit is not None and scan.limit < 0:
         raise range_failure("Limit should be greater than or equal to zero.")
     offset = max(scan.offset or 0, 0)
