@@ -10,9 +10,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from selfbase.database.batch import Batch, Statement
 from selfbase.project import Health, Project, Service
 
 PROBE_TIMEOUT_S = 3.0
+_PROBE = Batch("", (), (Statement(b"select 1"),), read_only=True)
 ESSENTIAL = frozenset({"database", "rest", "auth", "storage"})
 
 
@@ -59,11 +61,8 @@ async def _probe(service: Service) -> dict[str, Any]:
 async def _probe_database(project: Project) -> dict[str, Any]:
     started_s = time.monotonic()
     try:
-        async with (
-            asyncio.timeout(PROBE_TIMEOUT_S),
-            project.database.as_service("health probe", login="authenticator") as transaction,
-        ):
-            await transaction.execute("select 1")
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await project.database.run(_PROBE)
         state = Health.HEALTHY
     except Exception:  # as above
         state = Health.UNHEALTHY
