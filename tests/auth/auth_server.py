@@ -58,6 +58,9 @@ class Mailbox:
     async def send(self, message: EmailMessage, settings: AuthSettings) -> None:
         self.messages.append(message)
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
 
 @dataclass
 class AuthServer:

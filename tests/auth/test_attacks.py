@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from urllib.parse import parse_qs, quote, urlsplit
 
 import jwt
@@ -394,3 +396,34 @@ async def test_limits_by_address_hold_over_workers(auth_with: Opener) -> None:
     assert seen == [403, 403, 403, 403, 429, 429]
     other = await workers[0].fails("POST", "/verify", body, headers={"X-Forwarded-For": "8.8.8.8"})
     assert other == (403, "otp_expired")
+
+
+async def test_many_sign_ups_for_one_address_make_one_account(auto: AuthServer) -> None:
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    answers = await asyncio.gather(*(auto.request("POST", "/signup", body) for _ in range(8)))
+    statuses = sorted(answer.status for answer in answers)
+    assert statuses[0] == 200
+    assert set(statuses[1:]) <= {200, 409, 422}
+    assert auto.sql("select count(*) from auth.users") == [(1,)]
+    assert not any("constraint" in answer.text for answer in answers)
+
+
+async def test_many_refreshes_of_one_token_are_all_answered(auto: AuthServer) -> None:
+    token = (await auto.sign_up("ada@example.com"))["refresh_token"]
+    body = {"refresh_token": token}
+    answers = await asyncio.gather(*(auto.request("POST", REFRESH, body) for _ in range(8)))
+    assert [answer.status for answer in answers] == [200] * 8
+    assert auto.sql("select count(*) from auth.sessions") == [(1,)]
+
+
+async def test_without_a_database_auth_says_so(auth: AuthServer) -> None:
+    core = auth.auth.core
+    await auth.ok("GET", "/health")
+    await core.database.close()
+    core.database.settings = replace(core.database.settings, conninfo="host=/nowhere dbname=x")
+    assert (await auth.ok("GET", "/health"))["database"] == "down"
+    assert await auth.ok("GET", "/settings")
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    answer = await auth.request("POST", SIGN_IN, body)
+    assert (answer.status, answer.headers.get("retry-after")) == (503, "1")
+    assert "nowhere" not in answer.text

@@ -1,7 +1,7 @@
 """The HTTP surface of Auth as data: method, path, handler, who may call, which limit.
 
 `limit` names a rate limit by address (see limits.py).  `extra=CAPTCHA` asks for a captcha before
-the handler runs, except from administrators.
+the handler runs, except from administrators.  `extra=OFFLINE` marks what answers without a database.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from selfbase.auth.routes_more import MORE_ROUTES
 from selfbase.kit.routes import Access, Route
 
 CAPTCHA: Final = "captcha"
+OFFLINE: Final = "offline"
 
 CORE_ROUTES: tuple[AuthRoute, ...] = (
-    Route("GET", "/health", metadata.get_health, "auth.health"),
-    Route("GET", "/settings", metadata.get_settings, "auth.settings"),
+    Route("GET", "/health", metadata.get_health, "auth.health", extra=OFFLINE),
+    Route("GET", "/settings", metadata.get_settings, "auth.settings", extra=OFFLINE),
     Route(
-        "GET", "/.well-known/jwks.json", metadata.get_jwks, "auth.jwks", access=Access.OPEN
+        "GET", "/.well-known/jwks.json", metadata.get_jwks, "auth.jwks", access=Access.OPEN, extra=OFFLINE
     ),
     Route(
         "GET", "/.well-known/openid-configuration", metadata.get_openid_configuration,
-        "auth.openid_configuration", access=Access.OPEN,
+        "auth.openid_configuration", access=Access.OPEN, extra=OFFLINE,
     ),
     Route("POST", "/signup", signup.sign_up, "auth.signup", extra=CAPTCHA),
     Route("POST", "/token", token.exchange_token, "auth.token"),

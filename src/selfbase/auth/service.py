@@ -22,6 +22,7 @@ from selfbase.auth.errors import (
     API_VERSION_2024,
     API_VERSION_HEADER,
     AuthFailure,
+    Conflict,
     RequestTimeout,
     UnexpectedFailure,
     render_failure,
@@ -33,7 +34,7 @@ from selfbase.auth.mail.delivery import MailSink, Outbox, SmtpSink
 from selfbase.auth.mail.mailer import Mailer
 from selfbase.auth.outgoing import Outgoing
 from selfbase.auth.passwords import Passwords
-from selfbase.auth.routes import CAPTCHA, ROUTES
+from selfbase.auth.routes import CAPTCHA, OFFLINE, ROUTES
 from selfbase.auth.runtime import RuntimeSettings
 from selfbase.auth.schema import migrate_auth
 from selfbase.auth.settings import AuthSettings
@@ -43,7 +44,14 @@ from selfbase.auth.sms_providers import PROVIDERS
 from selfbase.auth.standalone import load_standalone
 from selfbase.auth.tokens import TokenIssuer, load_keys
 from selfbase.database.database import Database, DatabaseSettings
-from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable, PoolTimeout
+from selfbase.database.failures import (
+    ConnectionLost,
+    DatabaseFailure,
+    DatabaseUnavailable,
+    PoolTimeout,
+    SerializationFailure,
+    UniqueViolation,
+)
 from selfbase.http.values import Request, Response, WebSocket, json_response
 from selfbase.identity.tokens import Key
 from selfbase.kit.clock import Clock, SystemClock
@@ -151,7 +159,7 @@ class Auth:
             settings = (
                 self.core.runtime.settings
                 if route.access is Access.USER
-                else await self.core.runtime.current()
+                else await self._find_settings(route)
             )
             ctx = Context(
                 core=self.core, request=request, settings=settings, now=self.core.clock.now()
@@ -166,11 +174,18 @@ class Auth:
             raise
         except TimeoutError:
             raise RequestTimeout from None
-        except (DatabaseUnavailable, PoolTimeout) as error:
+        except (DatabaseUnavailable, PoolTimeout, ConnectionLost) as error:
             raise UnexpectedFailure(
                 "The database is not available, please try again",
                 status=error.status, headers=[("Retry-After", "1")], internal=str(error),
             ) from None  # fmt: skip
+        except (UniqueViolation, SerializationFailure) as error:
+            # Two requests wanted the same at once; the words of the server are not for clients.
+            raise Conflict("Another request changed the same, please retry") from error
+        except DatabaseFailure as error:
+            raise UnexpectedFailure(
+                "Database error", internal=f"{error.sqlstate} {error.message}"
+            ) from error
         except Failure as error:
             if error.status < 500:
                 raise AuthFailure(error.message, code=error.code, status=error.status) from None
@@ -180,6 +195,15 @@ class Auth:
         except Exception as error:
             # The last line: a fault of ours must be an answer and a log line, not a cut connection.
             raise UnexpectedFailure(internal=f"{type(error).__name__}: {error}"[:500]) from error
+
+    async def _find_settings(self, route: AuthRoute) -> AuthSettings:
+        """The settings in force; without a database the last known, for routes that need no rows."""
+        try:
+            return await self.core.runtime.current()
+        except (DatabaseUnavailable, PoolTimeout, ConnectionLost):
+            if route.extra != OFFLINE:
+                raise
+            return self.core.runtime.settings
 
     async def _admit(self, ctx: Context, route: AuthRoute) -> None:
         """Who calls, how often, and whether a person does."""

@@ -37,6 +37,9 @@ class MailSink(Protocol):
     async def send(self, message: EmailMessage, settings: AuthSettings) -> None:
         """Raises MailRefused (never again) or any other error (perhaps again)."""
 
+    async def close(self) -> None:
+        """Ends what is open."""
+
 
 class MailRefused(Exception):
     """The server will not take this message; another try would be the same."""
@@ -133,6 +136,7 @@ class Outbox:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._workers.clear()
+        await self._sink.close()
 
     async def _work(self) -> None:
         while True:
