@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -23,7 +23,7 @@ from selfbase.realtime.events import TaskFailed
 from selfbase.realtime.logic.changes import Change
 from selfbase.realtime.logic.frames import Broadcast
 from selfbase.realtime.logic.joins import Binding
-from selfbase.realtime.logic.pgoutput import Relation
+from selfbase.realtime.logic.pgoutput import Begin, Relation, RowChange
 from selfbase.realtime.meters import Meters
 from selfbase.realtime.replication.matching import Matcher
 from selfbase.realtime.replication.messages import is_messages, read_message
@@ -38,6 +38,7 @@ BUS_TOPIC = "changes"
 # How long dispatching waits for a database that is away before it gives changes up.
 OUTAGE_S_MAX = 120.0
 PARCELS_MAX = 256
+BATCH_PARCELS_MAX = 8
 WARN_INTERVAL_S = 60.0
 FACTS_AGE_S_MAX = 60.0
 
@@ -195,48 +196,55 @@ class Feed:
 
     async def _dispatch(self) -> None:
         while True:
-            chunk, stream = await self._parcels.get()
+            parcels = [await self._parcels.get()]
+            # What has come while the last batch was under way becomes one batch: rights are asked
+            # for once in it.
+            while len(parcels) < BATCH_PARCELS_MAX and not self._parcels.empty():
+                parcels.append(self._parcels.get_nowait())
             try:
-                await self._dispatch_chunk(chunk, leading=stream is not None)
+                await self._dispatch_batch(parcels)
             except Exception as error:  # one bad batch must not end all later ones
                 where = f"{type(error).__name__}: {error}"
                 self._events.emit(TaskFailed("dispatch changes", where[:500]))
                 self._on_loss("a batch of changes could not be dispatched")
             finally:
-                if stream is not None:
-                    stream.handled(chunk)
+                for chunk, stream in parcels:
+                    if stream is not None:
+                        stream.handled(chunk)
 
-    async def _dispatch_chunk(self, chunk: Chunk, *, leading: bool) -> None:
-        self._meters.changes_skipped.inc(chunk.skipped)
+    async def _dispatch_batch(self, parcels: Sequence[tuple[Chunk, Stream | None]]) -> None:
         now_s = self._clock.monotonic_s()
         if now_s - self._asked_s > FACTS_AGE_S_MAX:
             # Rights that come with roles change without the log telling.
             self._asked_s = now_s
             self._matcher.forget()
         changes: list[Change] = []
-        for relation, row, begin in chunk.changes:
-            if begin.final_lsn <= self._last_commit:
-                continue  # read a second time after a reconnect
-            self._meters.changes.inc()
-            if is_messages(relation):
-                # Order between messages and changes holds: what came before goes out first.
-                await self._deliver(changes)
-                changes = []
-                message = read_message(relation, row) if leading else None
-                if message is not None:
-                    latency_ms = time.time() * 1000 - begin.committed_us / 1000
-                    self._meters.database_latency_ms.observe(max(0.0, latency_ms))
-                    self._links.send(*message)
-            elif self._registry.wants(relation.schema, relation.table):
-                table = await self._outlast(self._matcher.catalog.get_table, relation)
-                changes.append(
-                    Change(
-                        *(table, row.kind, row.new, row.old, row.old_is_full),
-                        begin.committed_us,
-                    )
-                )
+        for chunk, stream in parcels:
+            self._meters.changes_skipped.inc(chunk.skipped)
+            for relation, row, begin in chunk.changes:
+                if begin.final_lsn <= self._last_commit:
+                    continue  # read a second time after a reconnect
+                self._meters.changes.inc()
+                if is_messages(relation):
+                    # Order between messages and changes holds: what came before goes out first.
+                    await self._deliver(changes)
+                    changes = []
+                    if stream is not None:
+                        self._send_message(relation, row, begin)
+                elif self._registry.wants(relation.schema, relation.table):
+                    table = await self._outlast(self._matcher.catalog.get_table, relation)
+                    old = (row.old, row.old_is_full)
+                    changes.append(Change(table, row.kind, row.new, *old, begin.committed_us))
+            self._last_commit = max(self._last_commit, chunk.commit_lsn)
         await self._deliver(changes)
-        self._last_commit = max(self._last_commit, chunk.commit_lsn)
+
+    def _send_message(self, relation: Relation, row: RowChange, begin: Begin) -> None:
+        """A message that SQL sent; the worker that reads the log sends it for all."""
+        message = read_message(relation, row)
+        if message is not None:
+            latency_ms = time.time() * 1000 - begin.committed_us / 1000
+            self._meters.database_latency_ms.observe(max(0.0, latency_ms))
+            self._links.send(*message)
 
     async def _deliver(self, changes: list[Change]) -> None:
         if not changes:

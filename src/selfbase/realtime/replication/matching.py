@@ -31,12 +31,14 @@ from selfbase.realtime.logic.policies import NotSent, Plan
 from selfbase.realtime.replication.catalog import Catalog, Rights
 from selfbase.realtime.replication.subscriptions import (
     CallerKey,
+    Constants,
     Group,
+    Judged,
     Place,
     Registry,
     Subscription,
 )
-from selfbase.realtime.replication.visibility import Constants, Visibility
+from selfbase.realtime.replication.visibility import Visibility
 
 # in: JSON array of {op, type, value, wanted, negate}; out: JSON array of booleans; locks: none.
 _JUDGE_FILTERS = b"""
@@ -164,8 +166,16 @@ class Matcher:
         elif rights.plan is None:
             match.places, match.unsure = [], list(everyone)
         else:
-            constants = await self.visibility.find_constants(rights.plan, everyone)
-            match.places, match.unsure = _judge(rights.plan, change, group, constants)
+            judged = await self._get_judged(rights.plan, group)
+            match.places, match.unsure = _judge(judged, change, group)
+
+    async def _get_judged(self, plan: Plan, group: Group) -> Judged:
+        judged = group.judged
+        if judged is None or judged.plan is not plan or judged.version != group.version:
+            version, places = group.version, list(group.places.values())
+            constants = await self.visibility.find_constants(plan, places)
+            judged = group.judged = _make_judged(plan, version, places, constants)
+        return judged
 
     async def _judge_there(self, matches: Sequence[Match]) -> None:
         """Asks PostgreSQL as each caller about all rows of the batch that are still open."""
@@ -201,23 +211,38 @@ class Matcher:
     def _write_change(self, matches: Sequence[Match]) -> int:
         """One frame for each subscription and each set of columns, naming all its bindings."""
         change = matches[0].change
+        if len(matches) == 1:
+            return self._write_match(change, matches[0])
         wanted: dict[tuple[Subscription, bytes], list[int]] = {}
         rendered: dict[tuple[frozenset[str], str | None], bytes] = {}
         for match in matches:
             data = self._render(change, match, rendered)
             for place in match.places or ():
-                for subscription, binding_id in place.seats:
-                    wanted.setdefault((subscription, data), []).append(binding_id)
+                for subscription, ids in place.seats.items():
+                    wanted.setdefault((subscription, data), []).extend(ids)
         frames: dict[tuple[str, int, tuple[int, ...], bytes], bytes] = {}
-        for (subscription, data), ids in wanted.items():
-            key = (subscription.topic, subscription.version, tuple(ids), data)
+        for (subscription, data), all_ids in wanted.items():
+            key = (subscription.topic, subscription.version, tuple(all_ids), data)
             frame = frames.get(key)
             if frame is None:
-                payload = render_payload(key[2], data)
-                text = render_message(key[1], None, None, key[0], "postgres_changes", payload)
-                frame = frames[key] = encode_frame(text)
+                frame = frames[key] = _make_frame(*key)
             subscription.write(frame)
         return len(wanted)
+
+    def _write_match(self, change: Change, match: Match) -> int:
+        """The common case: one group, so that nobody can be met twice with other columns."""
+        data = self._render(change, match, {})
+        frames: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
+        count = 0
+        for place in match.places or ():
+            for subscription, ids in place.seats.items():
+                key = (subscription.topic, subscription.version, ids)
+                frame = frames.get(key)
+                if frame is None:
+                    frame = frames[key] = _make_frame(*key, data)
+                subscription.write(frame)
+                count += 1
+        return count
 
     def _render(
         self,
@@ -240,43 +265,42 @@ class Matcher:
         return data
 
 
-def _judge(
-    plan: Plan, change: Change, group: Group, constants: Mapping[CallerKey, Constants]
-) -> tuple[list[Place], list[Place]]:
+def _make_frame(topic: str, version: int, ids: tuple[int, ...], data: bytes) -> bytes:
+    payload = render_payload(ids, data)
+    return encode_frame(render_message(version, None, None, topic, "postgres_changes", payload))
+
+
+def _make_judged(
+    plan: Plan, version: int, places: list[Place], constants: dict[CallerKey, Constants]
+) -> Judged:
+    unknown = [place for place in places if place.key not in constants]
+    by_value: dict[str, list[Place]] = {}
+    if plan.index is not None:
+        for place in places:
+            known = constants.get(place.key)
+            value = known[plan.index[1]] if known is not None else None
+            if value is not None:
+                by_value.setdefault(value, []).append(place)
+    return Judged(plan, version, constants, unknown, by_value)
+
+
+def _judge(judged: Judged, change: Change, group: Group) -> tuple[list[Place], list[Place]]:
     """Those who see the row, and those only PostgreSQL can tell about."""
     row = change.judged_row()
+    candidates: Iterable[Place] = group.places.values()
+    if judged.plan.index is not None:
+        # Only those can see it whose constant is what the row has.
+        value = row.get(judged.plan.index[0])
+        if value is None:
+            candidates = ()
+        elif isinstance(value, str):
+            candidates = judged.by_value.get(value, ())
     seen: list[Place] = []
-    unsure = [place for place in group.places.values() if place.key not in constants]
-    candidates = _find_candidates(plan, row, group, constants)
     try:
         for place in candidates:
-            known = constants.get(place.key)
-            if known is not None and plan.judge(row, known) is True:
+            known = judged.constants.get(place.key)
+            if known is not None and judged.plan.judge(row, known) is True:
                 seen.append(place)
     except NotSent:
         return [], list(group.places.values())
-    return seen, unsure
-
-
-def _find_candidates(
-    plan: Plan, row: Mapping[str, Value], group: Group, constants: Mapping[CallerKey, Constants]
-) -> Iterable[Place]:
-    """Those whose constant equals the indexed column, where the plan has such an equality."""
-    if plan.index is None:
-        return group.places.values()
-    column, position = plan.index
-    value = row.get(column)
-    if value is None:
-        return ()
-    if not isinstance(value, str):
-        return group.places.values()
-    index = group.index
-    if index is None or index[0] is not plan or index[1] != group.version:
-        by_value: dict[str, list[Place]] = {}
-        for place in group.places.values():
-            known = constants.get(place.key)
-            constant = known[position] if known is not None else None
-            if constant is not None:
-                by_value.setdefault(constant, []).append(place)
-        index = group.index = (plan, group.version, by_value)
-    return index[2].get(value, ())
+    return seen, judged.unknown

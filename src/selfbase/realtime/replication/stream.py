@@ -145,8 +145,7 @@ class Stream:
     async def stop(self, *, drop: bool = False) -> None:
         """Ends the stream; with `drop` the slot goes too."""
         self._drop, self._stopping = drop, True
-        with contextlib.suppress(OSError):
-            os.write(self._wake_write, b"x")
+        self._wake()
         if self._thread.ident is not None:
             await self._loop.run_in_executor(None, self._thread.join)
         for descriptor in (self._wake_read, self._wake_write):
@@ -158,6 +157,11 @@ class Stream:
         if chunk.end_lsn > self._confirmed:
             self._confirmed = chunk.end_lsn
         self._slots.release()
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b"x")
 
     # In the thread
 
@@ -294,7 +298,9 @@ class Stream:
             other.finish()
 
     def _wait(self, conn: PGconn, timeout_s: float) -> None:
-        select.select([conn.socket, self._wake_read], [], [], timeout_s)
+        ready = select.select([conn.socket, self._wake_read], [], [], timeout_s)[0]
+        if self._wake_read in ready and not self._stopping:
+            os.read(self._wake_read, 4096)
 
     def _pump(self, conn: PGconn) -> None:
         while not self._stopping:
@@ -350,9 +356,11 @@ class Stream:
         chunk = self._chunk
         if not chunk.changes and not (chunk.end_lsn and self._partial):
             return
-        while not self._slots.acquire(timeout=1.0):
-            # The other side is behind: read no further, but stay alive to the server.
-            if self._stopping:
+        full = len(chunk.changes) >= CHUNK_CHANGES_MAX or chunk.bytes >= CHUNK_BYTES_MAX
+        while not self._slots.acquire(blocking=full, timeout=1.0 if full else None):
+            # The other side is behind.  A chunk that is not full goes on growing: one large batch
+            # costs less than many small ones.  A full one waits, but stays alive to the server.
+            if self._stopping or not full:
                 return
             self._send_status_when_due(conn)
         self._chunk = Chunk()

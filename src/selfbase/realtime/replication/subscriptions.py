@@ -17,12 +17,14 @@ from selfbase.identity.caller import Caller
 from selfbase.realtime.logic.changes import Change, Table
 from selfbase.realtime.logic.filters import Filter, Test, compile_filter
 from selfbase.realtime.logic.joins import Binding
+from selfbase.realtime.logic.policies import Plan
 
 HELD_MAX = 1000
 # Claims that say nothing about who is calling, only about this token.
 _TOKEN_CLAIMS = frozenset({"iat", "exp", "jti", "nbf"})
 
 CallerKey = tuple[str, bytes]
+Constants = tuple[str | None, ...]
 Tell = Callable[[str, str, str], None]
 
 
@@ -66,11 +68,24 @@ class Subscription:
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """One caller among the subscribers of a group."""
+    """One caller among the subscribers of a group: subscriptions and the ids of their bindings."""
 
     key: CallerKey
     caller: Caller
-    seats: dict[tuple[Subscription, int], None] = field(default_factory=dict)
+    seats: dict[Subscription, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of a group's callers under one plan: their constants, those for whom there
+    are none, and places by the constant of the plan's index.  Right for one version of the group.
+    """
+
+    plan: Plan
+    version: int
+    constants: dict[CallerKey, Constants]
+    unknown: list[Place]
+    by_value: dict[str, list[Place]]
 
 
 GroupKey = tuple[str, str, str, tuple[Filter, ...], tuple[str, ...] | None, str]
@@ -87,8 +102,8 @@ class Group:
     role: str
     places: dict[CallerKey, Place] = field(default_factory=dict)
     version: int = 0
+    judged: Judged | None = None
     _compiled: tuple[Table, list[tuple[Filter, Test | None]]] | None = None
-    index: tuple[object, int, dict[str, list[Place]]] | None = None
 
     def tests(self, table: Table) -> list[tuple[Filter, Test | None]]:
         """The filters compiled for the columns of the table; None where PostgreSQL must judge."""
@@ -146,7 +161,9 @@ class Registry:
             place = group.places[caller_key] = Place(caller_key, subscription.caller)
             group.version += 1
         place.caller = subscription.caller
-        place.seats[(subscription, binding.id)] = None
+        known = place.seats.get(subscription, ())
+        if binding.id not in known:
+            place.seats[subscription] = (*known, binding.id)
         self.binding_count += 1
 
     def remove(self, subscription: Subscription) -> None:
@@ -160,7 +177,7 @@ class Registry:
             place = group.places.get(caller_key) if group is not None else None
             if group is None or place is None:
                 continue  # the same wish twice: gone with the first
-            place.seats.pop((subscription, binding.id), None)
+            place.seats.pop(subscription, None)
             if not place.seats:
                 del group.places[caller_key]
                 group.version += 1

@@ -19,13 +19,11 @@ from selfbase.realtime.logic.changes import Change, Table
 from selfbase.realtime.logic.filters import render_array
 from selfbase.realtime.logic.pgoutput import Unchanged
 from selfbase.realtime.logic.policies import Plan, fits
-from selfbase.realtime.replication.subscriptions import CallerKey, Place
+from selfbase.realtime.replication.subscriptions import CallerKey, Constants, Place
 
 CALLERS_PER_TRIP = 50
 TRIPS_AT_ONCE = 3
 CONSTANTS_MAX = 50_000
-
-Constants = tuple[str | None, ...]
 
 
 class Visibility:
