@@ -9,6 +9,7 @@ import orjson
 import pytest
 from tests.rest.conftest import MakeRest
 
+from selfbase.database.failures import DatabaseFailure
 from selfbase.http.headers import Headers
 from selfbase.http.testing import Client
 from selfbase.http.values import Request
@@ -63,6 +64,39 @@ async def test_who_leaves_early_holds_no_connection(
         await response.body.aclose()  # type: ignore[union-attr]
     busy = "select count(*) from pg_stat_activity where state like 'idle in%' and usename = 'authenticator'"
     assert execute(busy) == [(0,)]
+
+
+async def test_a_lost_connection_cuts_the_stream_and_hurts_nobody_else(
+    big: Rest, execute: Callable[[str], list[tuple[Any, ...]]]
+) -> None:
+    response = await big.answer(ask("order=id"))
+    assert not isinstance(response.body, bytes)
+    execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'"
+        " and usename = 'authenticator' and datname = current_database()"
+    )
+    with pytest.raises(DatabaseFailure):
+        async for _ in response.body:  # type: ignore[union-attr]
+            pass
+    await response.body.aclose()  # type: ignore[union-attr]
+    assert (await Client(big).get("/big?id=eq.1&select=id")).json() == [{"id": 1}]
+
+
+async def test_slow_readers_do_not_stop_others(big: Rest) -> None:
+    kinds = [
+        "order=id",
+        "order=id.desc",
+        "order=text",
+        "id=gt.0",
+        "id=lt.9999",
+        "id=neq.0",
+        "id=gte.0",
+    ]
+    slow = [await big.answer(ask(f"{kind}&limit=3000")) for kind in kinds]
+    streamed = [one for one in slow if not isinstance(one.body, bytes)]
+    assert 0 < len(streamed) < len(slow)
+    for response in streamed:
+        await response.body.aclose()  # type: ignore[union-attr]
 
 
 async def test_a_small_answer_is_one_piece_and_is_remembered(big: Rest) -> None:

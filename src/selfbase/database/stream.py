@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from selfbase.database.batch import Batch, Cancellation, Statement, render_settings
-from selfbase.database.failures import failure_from_psycopg
+from selfbase.database.failures import DatabaseFailure, failure_from_psycopg
 
 if TYPE_CHECKING:
     from psycopg.rows import DictRow
@@ -66,6 +66,10 @@ class RowStream:
         self._open = False
         try:
             await self._run(Statement(self._batch.end if whole else b"rollback"))
+        except DatabaseFailure:
+            # Given up, and the connection too: the server has undone what there was.
+            if whole:
+                raise
         finally:
             await self._stack.aclose()
 

@@ -114,6 +114,7 @@ class Rest:
         self._login = login
         self._alone = alone
         self._next_probe_s = 0.0
+        self._streams: set[RowPieces] = set()
         # Nobody outside can write this word, so nobody can fake a verdict.
         self._mark = f"{VERDICT}-{secrets.token_hex(8)}"
         self.reloader = Reloader(
@@ -183,7 +184,7 @@ class Rest:
                 watch.mark("parse")
             compiled, scan, window, _ = prepared
             watch.mark("plan")
-            if active.sizes.is_streamed(compiled, window):
+            if active.sizes.is_streamed(compiled, window, len(self._streams)):
                 response = await self._stream(active, request, caller, prepared)
                 watch.mark("transaction")
                 return _add_timing(response, active, watch)
@@ -213,7 +214,7 @@ class Rest:
         compiled, scan, window, canonical = prepared
         batch = make_batch(active, request, caller, compiled, scan, window, None, streaming=True)
         rows = await self._database.stream(batch, login=self._login, cancellation=request.gone)
-        pieces = RowPieces(rows)
+        pieces = RowPieces(rows, self._streams)
         try:
             outcome = read_outcome(await pieces.start())
             answer = respond(compiled, outcome, window, total=outcome.total, canonical=canonical)

@@ -16,6 +16,7 @@ STREAM_BYTES = 1024 * 1024
 PIECE_BYTES = 256 * 1024
 ROWS_MAX = 2000
 FEW_ROWS = 100
+STREAMS_FEW = 4
 SIZES_MAX = 4000
 
 
@@ -29,12 +30,15 @@ class Sizes:
     def __init__(self) -> None:
         self._large: dict[bytes, bool] = {}
 
-    def is_streamed(self, compiled: Compiled, window: Window) -> bool:
+    def is_streamed(self, compiled: Compiled, window: Window, open_streams: int) -> bool:
         if compiled.stream is None:
             return False
         known = self._large.get(compiled.stream.sql)
         if known is not None:
             return known
+        if open_streams >= STREAMS_FEW:
+            # Slow readers hold the connections of streams; others need not wait for one.
+            return False
         few = window.limit is not None and window.limit <= FEW_ROWS
         return not few and not compiled.plan.read.is_small
 
@@ -51,10 +55,15 @@ class Sizes:
 
 
 class RowPieces:
-    """The JSON array of a stream of rows, as pieces of bytes; closes the stream at its end."""
+    """The JSON array of a stream of rows, as pieces of bytes; closes the stream at its end.
 
-    def __init__(self, rows: RowStream) -> None:
+    It is one `among` the open ones until then.
+    """
+
+    def __init__(self, rows: RowStream, among: set[RowPieces]) -> None:
         self._rows = rows
+        self._among = among
+        among.add(self)
         self._count = 10
         self._ended = False
         self._begun = False
@@ -86,6 +95,7 @@ class RowPieces:
         if self._ready:
             return self._ready.pop(0)
         if self._ended:
+            self._among.discard(self)
             await self._rows.close(whole=True)
             raise StopAsyncIteration
         fetched = await self._rows.fetch(self._count)
@@ -106,4 +116,5 @@ class RowPieces:
 
     async def aclose(self) -> None:
         """Gives the connection back, however much was read."""
+        self._among.discard(self)
         await self._rows.close(whole=False)
