@@ -36,7 +36,6 @@ from selfbase.realtime.authorization import LOGIN, Authorizer
 from selfbase.realtime.bus.inprocess import InProcessBus
 from selfbase.realtime.bus.machine import MachineBus
 from selfbase.realtime.bus.port import Bus
-from selfbase.realtime.bus.redis import RedisBus
 from selfbase.realtime.cluster import CHANGES_TOPIC, Cluster, Hooks
 from selfbase.realtime.connection import Connection
 from selfbase.realtime.core import Core, Tasks
@@ -297,6 +296,9 @@ def make_bus(address: str, ref: str, worker: str) -> Bus:
     if address.startswith("unix:"):
         return MachineBus(Path(address.removeprefix("unix:")))
     if address.startswith(("redis://", "rediss://")):
+        # Only here, because the client is large and most installations have no Redis.
+        from selfbase.realtime.bus.redis import RedisBus
+
         return RedisBus(address, ref, worker)
     raise ConfigurationError(
         "realtime: bus is not an address we know", hint="Use unix:<path> or redis://host:port."

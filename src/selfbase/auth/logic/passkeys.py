@@ -3,35 +3,20 @@
 The same ceremonies serve second factors and passkeys; they differ in where credentials are stored
 and in what the authenticator is asked for.  Stored shapes are those of existing databases
 (`SessionData` and `Credential` in JSON, byte strings in standard base64).  Source: W3C Web
-Authentication Level 3, by way of the `webauthn` library.
+Authentication Level 3, by way of the `webauthn` library, which is loaded with the first ceremony:
+with all formats of attestation it is large.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from webauthn import (
-    base64url_to_bytes,
-    generate_authentication_options,
-    generate_registration_options,
-    verify_authentication_response,
-    verify_registration_response,
-)
-from webauthn.helpers import bytes_to_base64url, options_to_json_dict
-from webauthn.helpers.structs import (
-    AttestationConveyancePreference,
-    AttestationFormat,
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    CredentialDeviceType,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
+if TYPE_CHECKING:
+    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
 
 CHALLENGE_BYTES = 32
 TIMEOUT_MS = 300_000
@@ -77,6 +62,8 @@ class Person:
 
 
 def _descriptor(credential: Credential) -> PublicKeyCredentialDescriptor:
+    from webauthn.helpers.structs import AuthenticatorTransport, PublicKeyCredentialDescriptor
+
     known = {transport.value for transport in AuthenticatorTransport}
     transports = [AuthenticatorTransport(t) for t in credential.transports if t in known]
     return PublicKeyCredentialDescriptor(id=credential.id, transports=transports or None)
@@ -91,6 +78,15 @@ def render_registration_options(
     discoverable: bool,
 ) -> dict[str, Any]:
     """PublicKeyCredentialCreationOptions in JSON; `discoverable` asks for a passkey."""
+    from webauthn import generate_registration_options
+    from webauthn.helpers import options_to_json_dict
+    from webauthn.helpers.structs import (
+        AttestationConveyancePreference,
+        AuthenticatorSelectionCriteria,
+        ResidentKeyRequirement,
+        UserVerificationRequirement,
+    )
+
     selection = (
         AuthenticatorSelectionCriteria(
             resident_key=ResidentKeyRequirement.REQUIRED,
@@ -118,6 +114,10 @@ def render_request_options(
     party: RelyingParty, challenge: bytes, allowed: Sequence[Credential]
 ) -> dict[str, Any]:
     """PublicKeyCredentialRequestOptions in JSON; nothing allowed by name means any passkey."""
+    from webauthn import generate_authentication_options
+    from webauthn.helpers import options_to_json_dict
+    from webauthn.helpers.structs import UserVerificationRequirement
+
     options = generate_authentication_options(
         rp_id=party.id,
         challenge=challenge,
@@ -132,6 +132,9 @@ def verify_registration(
     party: RelyingParty, answer: Mapping[str, Any], challenge: bytes
 ) -> Credential:
     """The new credential.  Raises CeremonyInvalid."""
+    from webauthn import verify_registration_response
+    from webauthn.helpers.structs import AttestationFormat, CredentialDeviceType
+
     try:
         verified = verify_registration_response(
             credential=dict(answer),
@@ -181,7 +184,7 @@ def _decode(text: Any) -> bytes | None:
     if not isinstance(text, str) or not text or len(text) > 4096:
         return None
     try:
-        return base64url_to_bytes(text)
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
         return None
 
@@ -193,6 +196,8 @@ def verify_assertion(
     replayed authenticator and is refused.  Raises CeremonyInvalid."""
     if answered_credential_id(answer) != credential.id:
         raise CeremonyInvalid("another credential")
+    from webauthn import verify_authentication_response
+
     try:
         verified = verify_authentication_response(
             credential=dict(answer),
@@ -212,7 +217,7 @@ def render_session_data(
 ) -> dict[str, Any]:
     """What is remembered of a ceremony under way."""
     data: dict[str, Any] = {
-        "challenge": bytes_to_base64url(challenge),
+        "challenge": urlsafe_b64encode(challenge).decode().rstrip("="),
         "rpId": party.id,
         "expires": expires_at.isoformat(),
         "userVerification": "preferred",

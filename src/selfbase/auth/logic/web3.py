@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from coincurve import PublicKey
-from Crypto.Hash import keccak
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -245,12 +243,17 @@ def is_signed_by_address(message: Web3Message, signature: bytes) -> bool:
 
 
 def _keccak(data: bytes) -> bytes:
+    # Here and below, because these libraries are large and few projects know wallets.
+    from Crypto.Hash import keccak
+
     return keccak.new(digest_bits=256, data=data).digest()
 
 
 def _recover_ethereum(raw: str, signature: bytes) -> str | None:
     if len(signature) != 65:
         return None
+    from coincurve import PublicKey
+
     recovery = signature[64] - 27 if signature[64] >= 27 else signature[64]
     if recovery not in (0, 1):
         return None
