@@ -6,8 +6,7 @@ The body's bytes are passed on as PostgreSQL made them.  Source: reference/rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -20,8 +19,7 @@ from selfbase.rest.logic.request import Window
 HeaderList = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The row of the main statement, and the planner's estimate where one was asked for."""
 
     total: int | None
@@ -49,8 +47,7 @@ def read_outcome(row: Sequence[bytes | None], *, octets: bool = False) -> Outcom
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """`body` None says that the answer has none at all, not even an empty one."""
 
     status: int
