@@ -336,8 +336,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(head)
             await _discard(response)
         elif isinstance(body, FileBody):
-            self.transport.write(head)
-            await self._write_file(body)
+            await self._write_file(head, body)
         else:
             self.transport.write(head)
             await self._write_stream(request, body, response.header("content-length") is None)
@@ -386,9 +385,12 @@ class Connection(asyncio.Protocol):
         if chunked:
             self.transport.write(b"0\r\n\r\n")
 
-    async def _write_file(self, body: FileBody) -> None:
+    async def _write_file(self, head: bytes, body: FileBody) -> None:
         offset, left = body.offset, body.length
         try:
+            if not 0 < left <= 64 * 1024:
+                self.transport.write(head)
+                head = b""
             while left > 0 and not self.transport.is_closing():
                 size = min(left, _FILE_PIECE)
                 if left <= 64 * 1024:
@@ -398,7 +400,9 @@ class Connection(asyncio.Protocol):
                 if not piece:
                     self.transport.abort()  # shorter than promised
                     return
-                self.transport.write(piece)
+                # A small file leaves together with its head: one write, one packet.
+                self.transport.write(head + piece if head else piece)
+                head = b""
                 offset += len(piece)
                 left -= len(piece)
                 await self._drained()

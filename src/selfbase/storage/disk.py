@@ -82,16 +82,27 @@ class DiskBlobs:
         target = self._path(key)
         staged = self._root / _STAGING / secrets.token_hex(16)
         writer = _Writer(staged, self._faults)
+        writing: asyncio.Future[None] | None = None
         try:
             async for chunk in gather_pieces(pieces, _PIECE):
-                if chunk.is_last and not writer.is_open:
+                if writing is not None:
+                    await writing
+                elif chunk.is_last:
                     # Small objects take one trip to a thread.
                     return await self._do(self._write_at_once, writer, chunk.pieces, target)
-                await self._do(writer.write, chunk.pieces)
+                # The next pieces arrive while these are hashed and written.
+                writing = asyncio.ensure_future(self._do(writer.write, chunk.pieces))
+            if writing is not None:
+                await writing
             return await self._do(self._complete, writer, target)
         except BaseException:
-            await asyncio.shield(self._do(writer.discard))
+            await asyncio.shield(self._give_up(writer, writing))
             raise
+
+    async def _give_up(self, writer: _Writer, writing: asyncio.Future[None] | None) -> None:
+        if writing is not None:
+            await asyncio.gather(writing, return_exceptions=True)
+        await self._do(writer.discard)
 
     def _write_at_once(self, writer: _Writer, pieces: Sequence[bytes], target: Path) -> Written:
         writer.write(pieces)
@@ -280,10 +291,6 @@ class _Writer:
         self._discarded = False
         self._hash = hashlib.md5(usedforsecurity=False)
         self._size = 0
-
-    @property
-    def is_open(self) -> bool:
-        return self._descriptor >= 0
 
     def write(self, pieces: Sequence[bytes]) -> None:
         with self._lock:

