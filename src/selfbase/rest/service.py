@@ -387,9 +387,12 @@ def _add_timing(response: Response, active: Active, watch: Stopwatch) -> Respons
 
 def make_rest(project: Project) -> Rest:
     """The REST service of a project."""
+    address = ValuesLayer(
+        {"openapi_server_proxy_uri": f"{project.api_url}/rest/v1"}, name="platform"
+    )
     return Rest(
         project.database,
-        (*project.layers, PLATFORM),
+        (*project.layers, PLATFORM, address),
         project.events,
         project.clock,
         login=AUTHENTICATOR,

@@ -18,15 +18,26 @@ def find_closest(text: str, candidates: Iterable[str], least: float) -> str | No
     if len(text) > NAME_BYTES_MAX:
         return None
     wanted = text.lower()
+    pairs = _list_pairs(wanted)
     best: str | None = None
     best_score = least
     for count, candidate in enumerate(candidates):
         if count >= CANDIDATES_MAX:
             return None
-        score = measure_similarity(wanted, candidate.lower(), best_score)
+        lowered = candidate.lower()
+        if pairs.isdisjoint(_list_pairs(lowered)):
+            continue
+        score = measure_similarity(wanted, lowered, best_score)
         if score > best_score or (score == best_score and best is None):
             best, best_score = candidate, score
     return best
+
+
+def _list_pairs(text: str) -> set[str]:
+    """The pairs of neighbouring letters: words without a common one are not alike, and telling so
+    is cheap."""
+    padded = f"-{text}-"
+    return {padded[at : at + 2] for at in range(len(padded) - 1)}
 
 
 def measure_similarity(first: str, second: str, least: float = 0.0) -> float:
