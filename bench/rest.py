@@ -151,7 +151,7 @@ def read_cpu_s(pid: int, *, children: bool) -> float:
         for child in listed:
             try:
                 total += ticks(int(child), dead=True)
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
     return total / TICKS
 
@@ -409,7 +409,7 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
     try:
         wait_for(port)
         print(
-            "workload | connections | req/s | p50 ms | p99 ms | server ms/1k | postgres ms/1k | pgbench simple ms/1k | prepared ms/1k | ratio"
+            "workload | connections | req/s | p50 ms | p99 ms | server ms/1k | postgres ms/1k | pgbench unprepared ms/1k | prepared ms/1k | ratio"
         )
         print("--- | --: | --: | --: | --: | --: | --: | --: | --: | --:")
         for workload, batch in zip(WORKLOADS, batches, strict=True):
