@@ -293,6 +293,24 @@ COLUMNS = {"user_id": "uuid", "org": "text", "open": "bool", "n": "int4", "v": "
         ("((n <> 3) AND open)", {"n": "4", "open": None}, ("3",), None),
         ("(auth.role() = 'authenticated'::text)", {}, ("true",), True),
         ("true", {}, (), True),
+        ("false", {}, (), False),
+        (
+            "(user_id = ( SELECT (auth.jwt() ->> 'sub'::text) AS sub)::uuid)",
+            {"user_id": "u"},
+            ("u",),
+            True,
+        ),
+        ("(n = 3)", {"n": "3"}, ("3",), True),
+        ("(n = '-3'::integer)", {"n": "-3"}, ("-3",), True),
+        ("(n = (current_setting('app.n'::text, true))::integer)", {"n": "3"}, ("3",), True),
+        ("(org = NULL::text)", {"org": "a"}, (None,), None),
+        ("(org <> 'a'::text)", {"org": "b"}, ("a",), True),
+        ("(org = CURRENT_USER)", {"org": "a"}, ("a",), True),
+        ("((org)::pg_catalog.text = pg_catalog.lower('A'::text))", {"org": "a"}, ("a",), True),
+        ("(org = COALESCE(auth.role(), 'anon'::text))", {"org": "anon"}, ("anon",), True),
+        ("(user_id IS NOT NULL)", {"user_id": None}, (), False),
+        ("(open OR (org IS NULL))", {"open": None, "org": None}, (), True),
+        ("(NOT (open AND (org IS NULL)))", {"open": "t", "org": None}, (), False),
     ],
 )
 def test_policies_that_are_understood(
@@ -319,10 +337,127 @@ def test_policies_that_are_understood(
         "(random() = org)",
         "(org = ('x'::text)::public.citext)",
         "(current_setting('a'::text) = public.leak(org))",
+        # Look-alikes in other schemas.
+        "(evil.uid() = user_id)",
+        "(uid() = user_id)",
+        "(db.auth.uid() = user_id)",
+        "(evil.current_setting('a'::text) = org)",
+        "(evil.lower('A'::text) = org)",
+        "(org OPERATOR(evil.=) 'a'::text)",
+        "(org OPERATOR(pg_catalog.=) 'a'::text)",
+        "((auth.jwt() OPERATOR(evil.->>) 'sub'::text) = org)",
+        "(('a'::text OPERATOR(evil.=) 'a'::text))",
+        "((org)::evil.text = 'a'::text)",
+        "(org = 'a'::evil.text)",
+        "(org = ('a'::text COLLATE evil.blind))",
+        "((org COLLATE evil.blind) = 'a'::text)",
+        # Casts that change values.
+        "((org)::text[] = 'a'::text)",
+        "((n)::bigint = 3)",
+        "((v)::character varying(1) = 'a'::text)",
+        "(org = ('abc'::character varying(1))::text)",
+        "(org = ('a'::text[])::text)",
+        "(org = ('1'::numeric)::text)",
+        # Queries that do more than name a value.
+        "(user_id = ( SELECT auth.uid() AS uid FROM public.members))",
+        "(user_id = ( SELECT auth.uid() AS uid WHERE false))",
+        "(user_id = ( SELECT auth.uid() AS uid GROUP BY 1))",
+        "(user_id = ( SELECT DISTINCT auth.uid() AS uid))",
+        "(user_id = ( SELECT auth.uid() AS uid LIMIT 0))",
+        "(user_id = ( SELECT auth.uid() AS uid OFFSET 1))",
+        "(user_id = ( SELECT auth.uid() AS uid ORDER BY 1))",
+        "(user_id = ( SELECT auth.uid() AS uid FOR UPDATE))",
+        "(user_id = ( SELECT auth.uid() AS uid UNION SELECT evil.uid()))",
+        "(user_id = ( WITH x AS (SELECT 1) SELECT auth.uid() AS uid))",
+        "(user_id = ( VALUES (auth.uid())))",
+        "(user_id = ARRAY( SELECT auth.uid() AS uid))",
+        "(user_id IN ( SELECT auth.uid() AS uid))",
+        "(EXISTS ( SELECT auth.uid() AS uid))",
+        "(( SELECT auth.uid() AS uid, 1) = (user_id, 1))",
+        # Functions called in other ways.
+        "(lower(VARIADIC 'A'::text) = org)",
+        "(lower(DISTINCT 'A'::text) = org)",
+        "(lower(org) OVER () = 'a'::text)",
+        "(auth.uid() OVER () = user_id)",
+        "(lower(a => 'A'::text) = org)",
+        # Other comparisons.
+        "(org = ANY (ARRAY['a'::text, 'b'::text]))",
+        "(org <> ALL (ARRAY['a'::text, 'b'::text]))",
+        "(org IN ('a'::text, 'b'::text))",
+        "(org IS DISTINCT FROM 'a'::text)",
+        "(org BETWEEN 'a'::text AND 'b'::text)",
+        "(ROW(user_id, org) = ROW(auth.uid(), 'a'::text))",
+        "(ROW(user_id, org) IS NULL)",
+        "(user_id = org)",
+        "(open IS TRUE)",
+        "CASE WHEN open THEN true ELSE false END",
+        # Columns that are none, or not this table's own.
+        "(missing = 'a'::text)",
+        "(other.org = 'a'::text)",
+        "(notes.* IS NULL)",
+        "((notes.org).part = 'a'::text)",
+        "(org IS NULL) AND org",
+        "NULL",
+        "1",
+        # Claims that change while the caller stays the same.
+        "((auth.jwt() #>> '{exp}'::text) = org)",
+        "((auth.jwt() ->> lower('IAT'::text)) = org)",
+        # Not one expression.
+        "",
+        "true, false",
+        "true FROM public.members",
+        "true WHERE false",
+        "true; select true",
+        "true UNION select true",
+        "((org = 'a'::text",
+        "NOT " * 900 + "true",
+        "(" * 1900 + "open" + ")" * 1900 + " " * 300,
+        "open" + "::bool" * 20_000,
     ],
+    ids=lambda qual: qual[:60],
 )
 def test_policies_left_to_postgres(qual: str) -> None:
     assert plan_policies([Policy(True, qual)], COLUMNS) is None
+
+
+@pytest.mark.parametrize(
+    ("qual", "constant"),
+    [
+        ("(user_id = ( SELECT auth.uid() AS uid))", "(SELECT auth.uid() AS uid)"),
+        ("(org = 'a''b'::text)", "'a''b'::text"),
+        (r"(org = 'a\b'::text)", r"E'a\\b'::text"),
+        ("(n = '-1'::integer)", "'-1'::int"),
+        ("(n = (- 1))", "-1"),
+        ("(open = true)", "true"),
+        ("(org = NULL::text)", "NULL::text"),
+        (
+            "(org = ((NULLIF(current_setting('c'::text, true), ''::text))::jsonb ->> 'b'::text))",
+            "(NULLIF(current_setting('c'::text, true), ''::text))::jsonb ->> 'b'::text",
+        ),
+        (
+            "(('a'::text = 'b'::text) = ('c'::text <> 'd'::text))",
+            "('a'::text = 'b'::text) = ('c'::text <> 'd'::text)",
+        ),
+    ],
+)
+def test_what_postgres_computes_for_a_caller_keeps_its_meaning(qual: str, constant: str) -> None:
+    plan = plan_policies([Policy(True, qual)], COLUMNS)
+    assert plan is not None
+    assert plan.constants == [constant]
+
+
+def test_the_equality_every_row_needs_is_found() -> None:
+    def find(*quals: str) -> tuple[str, int] | None:
+        plan = plan_policies([Policy(True, qual) for qual in quals], COLUMNS)
+        assert plan is not None
+        return plan.index
+
+    assert find("(user_id = auth.uid())") == ("user_id", 0)
+    assert find("((auth.role() = 'a'::text) AND open AND (auth.uid() = user_id))") == ("user_id", 1)
+    assert find("((user_id = auth.uid()) OR open)") is None
+    assert find("(user_id <> auth.uid())") is None
+    assert find("(open = true)") is None
+    assert find("(user_id = auth.uid())", "open") is None
 
 
 def test_restrictive_policies_narrow_and_none_at_all_hides() -> None:

@@ -8,18 +8,20 @@ completely is left to PostgreSQL.  Source: PostgreSQL documentation, 5.9; refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pglast
-from pglast import ast
-from pglast.enums import A_Expr_Kind, BoolExprType, NullTestType, SQLValueFunctionOp, SubLinkType
-from pglast.stream import RawStream
+import postgast
+from google.protobuf.message import DecodeError
+from postgast import pg_query_pb2 as tree
 
 from selfbase.realtime.logic.pgoutput import Unchanged, Value
 
 CONSTANTS_MAX = 16
+# libpg_query is recursive C: an expression nested tens of thousands deep would end this process.
+QUAL_CHARS_MAX = 4000
 # Functions whose result depends on the caller's claims and role only.
 _CALLER_FUNCTIONS = frozenset(
     {
@@ -29,7 +31,8 @@ _CALLER_FUNCTIONS = frozenset(
     }
 )
 # Claims that differ between two tokens of one session: callers are told apart without them.
-_CHANGING_CLAIMS = ("'exp'", "'iat'", "'jti'", "'nbf'")
+# Their names stand in SQL text as 'exp', '{exp}', '{"exp"}', and in capitals inside lower().
+_CHANGING_CLAIMS = re.compile(r"""['",{.]\s*(exp|iat|jti|nbf)\s*['",}]""", re.IGNORECASE)
 _CALLER_OPERATORS = frozenset({"->", "->>", "#>", "#>>"})
 _PLAIN_TYPES = frozenset(
     [
@@ -101,7 +104,7 @@ def plan_policies(policies: Sequence[Policy], columns: Mapping[str, str]) -> Pla
     try:
         allowing = [compiler.compile(p.qual) for p in policies if p.permissive]
         limiting = [compiler.compile(p.qual) for p in policies if not p.permissive]
-    except (NotUnderstood, pglast.parser.ParseError):
+    except NotUnderstood:
         return None
     if len(compiler.constants) > CONSTANTS_MAX:
         return None
@@ -130,36 +133,39 @@ class _Compiler:
         if len(allowing) != 1:
             return None
         node = _parse(allowing[0].qual)
+        kind, inner = _open(node)
         parts = [node]
-        if _is(node, ast.BoolExpr) and node.boolop == BoolExprType.AND_EXPR:
-            parts = list(node.args)
+        if kind == "bool_expr" and inner.boolop == tree.AND_EXPR:
+            parts = list(inner.args)
         for part in parts:
-            if not _is(part, ast.A_Expr) or self._is_constant(part):
+            kind, inner = _open(part)
+            if kind != "a_expr" or self._is_constant(part):
                 continue
-            found = self._equality(part)
-            if found is None or part.name[0].sval != "=":
+            found = self._equality(inner)
+            if found is None or _operator(inner) != "=":
                 continue
             if self._columns[found[0]] not in _FAMILIES[3]:
                 return found
         return None
 
     def _truth(self, node: Any) -> Judge:
-        if _is(node, ast.BoolExpr):
-            parts = [self._truth(arg) for arg in node.args]
-            if node.boolop == BoolExprType.AND_EXPR:
+        kind, inner = _open(node)
+        if kind == "bool_expr":
+            parts = [self._truth(arg) for arg in inner.args]
+            if inner.boolop == tree.AND_EXPR:
                 return _all(parts)
-            return _any(parts) if node.boolop == BoolExprType.OR_EXPR else _not(parts[0])
-        if _is(node, ast.A_Const) and _is(node.val, ast.Boolean):
-            value = bool(node.val.boolval)
+            return _any(parts) if inner.boolop == tree.OR_EXPR else _not(parts[0])
+        if kind == "a_const" and inner.WhichOneof("val") == "boolval":
+            value = bool(inner.boolval.boolval)
             return lambda row, constants: value
-        if _is(node, ast.NullTest):
-            name = self._column(node.arg)
-            is_null = node.nulltesttype == NullTestType.IS_NULL
+        if kind == "null_test" and _has_only(inner, "arg", "nulltesttype"):
+            name = self._column(inner.arg)
+            is_null = inner.nulltesttype == tree.IS_NULL
             return lambda row, constants: (_value(row, name) is None) is is_null
-        if _is(node, ast.ColumnRef):
+        if kind == "column_ref":
             name = self._column(node, _FAMILIES[3])
             return lambda row, constants: _boolean(_value(row, name))
-        if _is(node, ast.A_Expr):
+        if kind == "a_expr":
             return self._comparison(node)
         raise NotUnderstood
 
@@ -168,11 +174,12 @@ class _Compiler:
             # The whole comparison is the caller's, such as auth.role() = 'authenticated'.
             position = self._constant(node, _FAMILIES[3])
             return lambda row, constants: _boolean(constants[position], "true")
-        found = self._equality(node)
+        _, inner = _open(node)
+        found = self._equality(inner)
         if found is None:
             raise NotUnderstood
         name, position = found
-        wanted = node.name[0].sval == "="
+        wanted = _operator(inner) == "="
         is_boolean = self._columns[name] in _FAMILIES[3]
 
         def judge(row: Row, constants: Sequence[str | None]) -> Truth:
@@ -184,11 +191,11 @@ class _Compiler:
 
         return judge
 
-    def _equality(self, node: Any) -> tuple[str, int] | None:
-        plain = node.kind == A_Expr_Kind.AEXPR_OP and len(node.name) == 1
-        if not plain or node.name[0].sval not in ("=", "<>"):
+    def _equality(self, expression: Any) -> tuple[str, int] | None:
+        if _operator(expression) not in ("=", "<>"):
             return None
-        for column, constant in ((node.lexpr, node.rexpr), (node.rexpr, node.lexpr)):
+        left, right = expression.lexpr, expression.rexpr
+        for column, constant in ((left, right), (right, left)):
             if self._is_constant(constant):
                 name = self._column(_uncast(column))
                 family = _family(self._columns[name])
@@ -196,18 +203,17 @@ class _Compiler:
         return None
 
     def _column(self, node: Any, family: frozenset[str] | None = None) -> str:
-        if not _is(node, ast.ColumnRef) or not _is(node.fields[-1], ast.String):
+        kind, inner = _open(node)
+        names = _names(inner.fields) if kind == "column_ref" else ()
+        if len(names) != 1 or names[0] not in self._columns:
             raise NotUnderstood
-        name = str(node.fields[-1].sval)
-        if len(node.fields) != 1 or name not in self._columns:
+        if family is not None and self._columns[names[0]] not in family:
             raise NotUnderstood
-        if family is not None and self._columns[name] not in family:
-            raise NotUnderstood
-        return name
+        return names[0]
 
     def _constant(self, node: Any, family: frozenset[str]) -> int:
-        text = str(RawStream()(node))
-        if any(name in text for name in _CHANGING_CLAIMS):
+        text = _render(node)
+        if _CHANGING_CLAIMS.search(text):
             raise NotUnderstood
         for position, known in enumerate(self.constants):
             if known == text and self.families[position] == family:
@@ -217,67 +223,114 @@ class _Compiler:
         return len(self.constants) - 1
 
     def _is_constant(self, node: Any) -> bool:
-        if _is(node, ast.A_Const):
-            return True
-        if _is(node, ast.TypeCast):
-            return _is_plain_type(node.typeName) and self._is_constant(node.arg)
-        if _is(node, ast.FuncCall):
-            name = tuple(part.sval for part in node.funcname)
-            return name in _CALLER_FUNCTIONS and all(map(self._is_constant, node.args or ()))
-        if _is(node, ast.SQLValueFunction):
-            return node.op in (
-                SQLValueFunctionOp.SVFOP_CURRENT_USER,
-                SQLValueFunctionOp.SVFOP_CURRENT_ROLE,
-            )
-        if _is(node, ast.CoalesceExpr):
-            return all(map(self._is_constant, node.args))
-        if _is(node, ast.SubLink):
-            return self._is_constant_select(node)
-        if _is(node, ast.A_Expr):
-            known = node.kind == A_Expr_Kind.AEXPR_NULLIF or (
-                node.kind == A_Expr_Kind.AEXPR_OP
-                and len(node.name) == 1
-                and node.name[0].sval in (*_CALLER_OPERATORS, "=", "<>")
-            )
-            return known and self._is_constant(node.lexpr) and self._is_constant(node.rexpr)
+        kind, inner = _open(node)
+        match kind:
+            case "a_const":
+                return True
+            case "type_cast":
+                return _is_plain_type(inner.type_name) and self._is_constant(inner.arg)
+            case "func_call":
+                known = _names(inner.funcname) in _CALLER_FUNCTIONS
+                plain = _has_only(inner, "funcname", "args", "funcformat")
+                return known and plain and all(map(self._is_constant, inner.args))
+            case "sqlvalue_function":
+                return inner.op in (tree.SVFOP_CURRENT_USER, tree.SVFOP_CURRENT_ROLE)
+            case "coalesce_expr":
+                return all(map(self._is_constant, inner.args))
+            case "sub_link":
+                plain = _has_only(inner, "sub_link_type", "subselect")
+                if not plain or inner.sub_link_type != tree.EXPR_SUBLINK:
+                    return False
+                value = _find_only_value(inner.subselect)
+                return value is not None and self._is_constant(value)
+            case "a_expr":
+                known = inner.kind == tree.AEXPR_NULLIF or (
+                    _operator(inner) in (*_CALLER_OPERATORS, "=", "<>")
+                )
+                return known and self._is_constant(inner.lexpr) and self._is_constant(inner.rexpr)
         return False
-
-    def _is_constant_select(self, node: Any) -> bool:
-        query = node.subselect
-        if node.subLinkType != SubLinkType.EXPR_SUBLINK or len(query.targetList or ()) != 1:
-            return False
-        others = (
-            *(query.fromClause, query.whereClause, query.groupClause, query.havingClause),
-            *(query.withClause, query.valuesLists, query.limitCount, query.limitOffset),
-            *(query.larg, query.distinctClause, query.windowClause, query.sortClause),
-        )
-        return not any(others) and self._is_constant(query.targetList[0].val)
-
-
-def _is(node: Any, kind: type) -> bool:
-    # pglast types every field of every node as optional; what the parser makes is what we check.
-    return isinstance(node, kind)
 
 
 def _parse(qual: str) -> Any:
-    statements: Any = pglast.parse_sql(f"select {qual}")
-    statement = statements[0].stmt
-    if len(statements) != 1 or len(statement.targetList) != 1:
+    """The node of an expression."""
+    if len(qual) > QUAL_CHARS_MAX:
         raise NotUnderstood
-    return statement.targetList[0].val
+    try:
+        statements = postgast.parse(f"select {qual}").stmts
+    except (postgast.PgQueryError, DecodeError):
+        # DecodeError: nested deeper than protobuf reads.
+        raise NotUnderstood from None
+    value = _find_only_value(statements[0].stmt) if len(statements) == 1 else None
+    if value is None:
+        raise NotUnderstood
+    return value
+
+
+def _render(node: Any) -> str:
+    """The SQL text of an expression."""
+    statement = tree.SelectStmt(limit_option=tree.LIMIT_OPTION_DEFAULT, op=tree.SETOP_NONE)
+    statement.target_list.add().res_target.val.CopyFrom(node)
+    result = tree.ParseResult()
+    result.stmts.add().stmt.select_stmt.CopyFrom(statement)
+    try:
+        return str(postgast.deparse(result)).removeprefix("SELECT ")
+    except postgast.PgQueryError:
+        raise NotUnderstood from None
+
+
+def _find_only_value(node: Any) -> Any | None:
+    """What `select <value>` selects; None when the statement has any other part."""
+    kind, query = _open(node)
+    if kind != "select_stmt" or not _has_only(query, "target_list", "limit_option", "op"):
+        return None
+    if query.op != tree.SETOP_NONE or len(query.target_list) != 1:
+        return None
+    _, target = _open(query.target_list[0])
+    return target.val if _has_only(target, "name", "val") else None
+
+
+def _open(node: Any) -> tuple[str, Any]:
+    """What kind a node is and its content; an absent node is of the kind ""."""
+    kind = node.WhichOneof("node")
+    return (kind, getattr(node, kind)) if kind else ("", None)
+
+
+def _has_only(message: Any, *fields: str) -> bool:
+    """Whether nothing is set but these fields: syntax nobody thought of is not understood."""
+    return all(
+        described.name == "location" or described.name in fields
+        for described, _ in message.ListFields()
+    )
+
+
+def _names(nodes: Any) -> tuple[str, ...]:
+    """The parts of a name; none at all when a part is not a name, such as `*`."""
+    opened = [_open(node) for node in nodes]
+    if any(kind != "string" for kind, _ in opened):
+        return ()
+    return tuple(str(part.sval) for _, part in opened)
+
+
+def _operator(expression: Any) -> str | None:
+    """The name of a plain operator; None for one with a schema and for ANY, LIKE, BETWEEN …"""
+    names = _names(expression.name)
+    plain = expression.kind == tree.AEXPR_OP and len(names) == 1
+    return names[0] if plain else None
 
 
 def _uncast(node: Any) -> Any:
     """varchar compares as text: PostgreSQL shows the column with a cast that changes nothing."""
-    if _is(node, ast.TypeCast) and node.typeName.names[-1].sval == "text":
-        return node.arg
+    kind, inner = _open(node)
+    if kind == "type_cast" and _is_plain_type(inner.type_name, ("text",)):
+        return inner.arg
     return node
 
 
-def _is_plain_type(node: Any) -> bool:
-    names = [part.sval for part in node.names]
-    known = len(names) == 1 or (len(names) == 2 and names[0] == "pg_catalog")
-    return known and names[-1] in _PLAIN_TYPES and not node.typmods and not node.arrayBounds
+def _is_plain_type(node: Any, known: Collection[str] = _PLAIN_TYPES) -> bool:
+    """Whether a type is one of PostgreSQL's own, neither an array nor of limited length."""
+    names = _names(node.names)
+    own = len(names) == 1 or (len(names) == 2 and names[0] == "pg_catalog")
+    return own and names[-1] in known and _has_only(node, "names", "typemod")
 
 
 def _family(type_name: str) -> frozenset[str]:
