@@ -111,10 +111,16 @@ def make_project(
 
 
 def _plan_defaults(stack: StackSettings, place: Place) -> dict[str, Any]:
-    """What services take where nobody says otherwise."""
-    if stack.workers == 1:
-        return {}
-    return {"realtime.bus": f"unix:{place.run_dir / 'realtime.sock'}"}
+    """What services take where nobody says otherwise: the defaults of the official CLI's
+    `config.toml`, which differ from Auth's own, and how several workers meet."""
+    defaults: dict[str, Any] = {
+        "auth.mailer_autoconfirm": True,
+        "auth.smtp_max_frequency": 1.0,
+        "auth.site_url": "http://127.0.0.1:3000",
+    }
+    if stack.workers > 1:
+        defaults["realtime.bus"] = f"unix:{place.run_dir / 'realtime.sock'}"
+    return defaults
 
 
 def _find(service: str, name: str, module: str = "service") -> Any:

@@ -83,9 +83,7 @@ def test_an_external_server(installation: Installation, server: str) -> None:
 def test_keys_given_to_auth_are_known_to_every_service(installation: Installation) -> None:
     key = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
     key.update({"kid": "mine", "alg": "ES256", "key_ops": ["sign", "verify"]})
-    installation.environment.update(
-        {"GOTRUE_JWT_KEYS": orjson.dumps([key]).decode(), "GOTRUE_MAILER_AUTOCONFIRM": "true"}
-    )
+    installation.environment["GOTRUE_JWT_KEYS"] = orjson.dumps([key]).decode()
     add_schema(installation)
     installation.start()
     values = installation.status()
@@ -123,7 +121,9 @@ def test_an_external_server_that_is_not_there_is_named(installation: Installatio
 
 
 def test_upstream_names_in_the_environment_work_for_start(installation: Installation) -> None:
-    installation.environment.update({"PGRST_DB_MAX_ROWS": "2", "GOTRUE_MAILER_AUTOCONFIRM": "true"})
+    installation.environment.update(
+        {"PGRST_DB_MAX_ROWS": "2", "GOTRUE_MAILER_AUTOCONFIRM": "false"}
+    )
     add_schema(installation)
     installation.start()
     assert len(read_todo(installation)) == 2  # type: ignore[arg-type]
@@ -133,7 +133,11 @@ def test_upstream_names_in_the_environment_work_for_start(installation: Installa
         headers={"apikey": values["PUBLISHABLE_KEY"]},
         json={"email": "a@example.com", "password": "correct horse battery"},
     )
-    assert signed_up.json()["access_token"]
+    assert signed_up.status_code == 200
+    assert "access_token" not in signed_up.json()
+    assert signed_up.json()["confirmation_sent_at"]
+    mails = httpx.get(f"{values['MAILPIT_URL']}/api/v1/messages")
+    assert mails.status_code == 200
     shown = installation.run("config").stdout
     assert "PGRST_DB_MAX_ROWS" in shown
     assert "environment" in shown

@@ -54,6 +54,7 @@ COMMON: Mapping[str, str] = {
     "lc_messages": "C",  # our reading of failures, and users' bug reports, are in English
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_checkpoints": "off",
+    "compute_query_id": "on",  # tools join statistics, plans and activity by it
     "wal_recycle": "off",  # gives the disk back after a burst
     "max_logical_replication_workers": "0",  # no launcher process; raise it to subscribe elsewhere
     "bgwriter_delay": "10s",
@@ -64,6 +65,7 @@ COMMON: Mapping[str, str] = {
 SIZES: Mapping[Size, Mapping[str, str]] = {
     "small": {
         "shared_buffers": "16MB",
+        "effective_cache_size": "128MB",
         "max_connections": "30",
         "max_wal_senders": "5",
         "max_replication_slots": "5",
