@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lxml import etree
 
 from selfbase.images.errors import SourceUnsupported
 from selfbase.images.logic.svg import clean_svg
@@ -49,6 +50,13 @@ def test_harmless_drawings_stay_as_they_are() -> None:
     cleaned = clean_svg(drawing.encode()).decode()
     for kept in ("url(#g)", 'href="#g"', "data:image/png;base64,AAAA", "stroke: red", "hello"):
         assert kept in cleaned
+
+
+def test_attributes_without_a_space_between_them_do_not_spoil_the_rest() -> None:
+    data = f'{HEAD}<rect width="1"onload="x()"/><script>x()</script><circle r="2"/></svg>'
+    root = etree.fromstring(clean_svg(data.encode()))
+    assert [etree.QName(element).localname for element in root] == ["rect", "circle"]
+    assert [dict(element.attrib) for element in root] == [{"width": "1"}, {"r": "2"}]
 
 
 @pytest.mark.parametrize("data", [b"<svg", b"<html/>", b"<script/>"])
