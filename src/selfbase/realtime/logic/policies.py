@@ -13,10 +13,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import postgast
-from google.protobuf.message import DecodeError
-from postgast import pg_query_pb2 as tree
-
 from selfbase.realtime.logic.pgoutput import Unchanged, Value
 
 CONSTANTS_MAX = 16
@@ -135,7 +131,7 @@ class _Compiler:
         node = _parse(allowing[0].qual)
         kind, inner = _open(node)
         parts = [node]
-        if kind == "bool_expr" and inner.boolop == tree.AND_EXPR:
+        if kind == "bool_expr" and _choice(inner, "boolop") == "AND_EXPR":
             parts = list(inner.args)
         for part in parts:
             kind, inner = _open(part)
@@ -152,15 +148,15 @@ class _Compiler:
         kind, inner = _open(node)
         if kind == "bool_expr":
             parts = [self._truth(arg) for arg in inner.args]
-            if inner.boolop == tree.AND_EXPR:
+            if _choice(inner, "boolop") == "AND_EXPR":
                 return _all(parts)
-            return _any(parts) if inner.boolop == tree.OR_EXPR else _not(parts[0])
+            return _any(parts) if _choice(inner, "boolop") == "OR_EXPR" else _not(parts[0])
         if kind == "a_const" and inner.WhichOneof("val") == "boolval":
             value = bool(inner.boolval.boolval)
             return lambda row, constants: value
         if kind == "null_test" and _has_only(inner, "arg", "nulltesttype"):
             name = self._column(inner.arg)
-            is_null = inner.nulltesttype == tree.IS_NULL
+            is_null = _choice(inner, "nulltesttype") == "IS_NULL"
             return lambda row, constants: (_value(row, name) is None) is is_null
         if kind == "column_ref":
             name = self._column(node, _FAMILIES[3])
@@ -234,17 +230,17 @@ class _Compiler:
                 plain = _has_only(inner, "funcname", "args", "funcformat")
                 return known and plain and all(map(self._is_constant, inner.args))
             case "sqlvalue_function":
-                return inner.op in (tree.SVFOP_CURRENT_USER, tree.SVFOP_CURRENT_ROLE)
+                return _choice(inner, "op") in ("SVFOP_CURRENT_USER", "SVFOP_CURRENT_ROLE")
             case "coalesce_expr":
                 return all(map(self._is_constant, inner.args))
             case "sub_link":
                 plain = _has_only(inner, "sub_link_type", "subselect")
-                if not plain or inner.sub_link_type != tree.EXPR_SUBLINK:
+                if not plain or _choice(inner, "sub_link_type") != "EXPR_SUBLINK":
                     return False
                 value = _find_only_value(inner.subselect)
                 return value is not None and self._is_constant(value)
             case "a_expr":
-                known = inner.kind == tree.AEXPR_NULLIF or (
+                known = _choice(inner, "kind") == "AEXPR_NULLIF" or (
                     _operator(inner) in (*_CALLER_OPERATORS, "=", "<>")
                 )
                 return known and self._is_constant(inner.lexpr) and self._is_constant(inner.rexpr)
@@ -253,6 +249,10 @@ class _Compiler:
 
 def _parse(qual: str) -> Any:
     """The node of an expression."""
+    # Only here and below, because the parser's tree is large and not every project has policies.
+    import postgast
+    from google.protobuf.message import DecodeError
+
     if len(qual) > QUAL_CHARS_MAX:
         raise NotUnderstood
     try:
@@ -268,22 +268,22 @@ def _parse(qual: str) -> Any:
 
 def _render(node: Any) -> str:
     """The SQL text of an expression."""
-    statement = tree.SelectStmt(limit_option=tree.LIMIT_OPTION_DEFAULT, op=tree.SETOP_NONE)
-    statement.target_list.add().res_target.val.CopyFrom(node)
-    result = tree.ParseResult()
-    result.stmts.add().stmt.select_stmt.CopyFrom(statement)
+    import postgast
+
+    result = postgast.parse("select null")
+    _find_only_value(result.stmts[0].stmt).CopyFrom(node)
     try:
         return str(postgast.deparse(result)).removeprefix("SELECT ")
     except postgast.PgQueryError:
         raise NotUnderstood from None
 
 
-def _find_only_value(node: Any) -> Any | None:
+def _find_only_value(node: Any) -> Any:
     """What `select <value>` selects; None when the statement has any other part."""
     kind, query = _open(node)
     if kind != "select_stmt" or not _has_only(query, "target_list", "limit_option", "op"):
         return None
-    if query.op != tree.SETOP_NONE or len(query.target_list) != 1:
+    if _choice(query, "op") != "SETOP_NONE" or len(query.target_list) != 1:
         return None
     _, target = _open(query.target_list[0])
     return target.val if _has_only(target, "name", "val") else None
@@ -303,6 +303,12 @@ def _has_only(message: Any, *fields: str) -> bool:
     )
 
 
+def _choice(message: Any, field: str) -> str:
+    """The name of an enumerated value."""
+    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    return str(kind.values_by_number[getattr(message, field)].name)
+
+
 def _names(nodes: Any) -> tuple[str, ...]:
     """The parts of a name; none at all when a part is not a name, such as `*`."""
     opened = [_open(node) for node in nodes]
@@ -314,7 +320,7 @@ def _names(nodes: Any) -> tuple[str, ...]:
 def _operator(expression: Any) -> str | None:
     """The name of a plain operator; None for one with a schema and for ANY, LIKE, BETWEEN …"""
     names = _names(expression.name)
-    plain = expression.kind == tree.AEXPR_OP and len(names) == 1
+    plain = _choice(expression, "kind") == "AEXPR_OP" and len(names) == 1
     return names[0] if plain else None
 
 
