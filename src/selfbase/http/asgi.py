@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -181,6 +181,10 @@ class AsgiSocket:
         start = 2 if length < 126 else 4 if length == 126 else 10
         payload = frame[start:]
         self.send(payload.decode() if frame[0] & 0x0F == 1 else payload)
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self.send_frame(frame)
 
     async def pump(self) -> None:
         while True:

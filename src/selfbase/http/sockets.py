@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections import deque
+from collections.abc import Sequence
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,9 @@ class NativeSocket:
             transport.abort()
             return
         transport.write(frame)
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        self.send_frame(b"".join(frames))
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         if self._closed is None and self.accepted:

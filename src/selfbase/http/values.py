@@ -6,7 +6,7 @@ RFC 9112.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -218,6 +218,9 @@ class WebSocket(Protocol):
 
     def send_frame(self, frame: bytes) -> None:
         """Writes a frame made by `encode_frame`: one encoding serves all sockets."""
+
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        """Writes several such frames, at the cost of one where the shell can."""
 
     @property
     def buffered_bytes(self) -> int: ...

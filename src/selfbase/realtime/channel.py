@@ -171,7 +171,7 @@ class Channel:
         settings, now_s = core.settings, core.clock.monotonic_s()
         if core.draining:
             raise Restarting
-        if settings.suspend:
+        if settings.is_off:
             raise Suspended
         if not self.subtopic:
             raise TopicMissing

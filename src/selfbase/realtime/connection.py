@@ -117,7 +117,10 @@ class Connection:
         if self.closed or not frames:
             frames.clear()
             return
-        self.socket.send_frame(frames[0] if len(frames) == 1 else b"".join(frames))
+        if len(frames) == 1:
+            self.socket.send_frame(frames[0])
+        else:
+            self.socket.send_frames(frames)
         frames.clear()
         unsent = self.socket.buffered_bytes
         if unsent > self._bytes_max:

@@ -81,7 +81,7 @@ async def broadcast_batch(realtime: Realtime, request: Request) -> Response:
     Private messages that the caller may not send are left out without a word, as upstream does."""
     grant = authenticate(realtime, request)
     core = realtime.core
-    if core.settings.suspend:
+    if core.settings.is_off:
         raise Suspended
     body = await request.json(BATCH_BYTES_MAX)
     messages = body.get("messages") if isinstance(body, dict) else None
@@ -134,7 +134,7 @@ async def broadcast_single(realtime: Realtime, request: Request) -> Response:
     """The body is the payload: JSON, or bytes.  202 without a body."""
     grant = authenticate(realtime, request)
     core = realtime.core
-    if core.settings.suspend:
+    if core.settings.is_off:
         raise Suspended
     kind = request.headers.get("content-type").partition(";")[0].strip().lower()
     if kind not in ("application/json", "application/octet-stream"):

@@ -219,7 +219,7 @@ class Realtime:
         core = self.core
         if core.draining:
             raise Restarting
-        if core.settings.suspend:
+        if core.settings.is_off:
             raise Suspended
         if len(core.connections) >= core.settings.connections_max:
             raise TooManyConnections

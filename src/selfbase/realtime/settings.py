@@ -121,6 +121,11 @@ class RealtimeSettings:
     region: str = setting("", env="REGION", help="Shown by the health call.")
 
     @property
+    def is_off(self) -> bool:
+        """Whether connections and broadcasts are refused."""
+        return self.suspend or not self.enabled
+
+    @property
     def slot_name(self) -> str:
         suffix = f"_{self.slot_name_suffix}" if self.slot_name_suffix else ""
         return f"supabase_realtime_replication_slot{suffix}"

@@ -133,6 +133,8 @@ def _decode_relation(message: bytes) -> Relation:
         (type_oid,) = _INT32.unpack_from(message, at)
         columns.append(Attribute(name, type_oid & 0xFFFFFFFF, is_key))
         at += 8
+    if at > len(message):
+        raise ValueError("columns longer than their message")
     return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
 
 
