@@ -197,6 +197,7 @@ class Feed:
     async def _dispatch(self) -> None:
         while True:
             parcels = [await self._parcels.get()]
+            await self._let_settle(parcels[0][0])
             # What has come while the last batch was under way becomes one batch: rights are asked
             # for once in it.
             while len(parcels) < BATCH_PARCELS_MAX and not self._parcels.empty():
@@ -211,6 +212,14 @@ class Feed:
                 for chunk, stream in parcels:
                     if stream is not None:
                         stream.handled(chunk)
+
+    async def _let_settle(self, chunk: Chunk) -> None:
+        """A client must not hear of its own change before its request is answered."""
+        delay_s = self._settings.change_delay_s
+        if delay_s > 0 and chunk.changes:
+            age_s = self._clock.now().timestamp() - chunk.changes[0][2].committed_us / 1e6
+            # The database's clock may differ from ours: the wait is never longer than the delay.
+            await asyncio.sleep(max(0.0, min(delay_s, delay_s - age_s)))
 
     async def _dispatch_batch(self, parcels: Sequence[tuple[Chunk, Stream | None]]) -> None:
         now_s = self._clock.monotonic_s()
