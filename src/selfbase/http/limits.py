@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selfbase.kit.settings import KiB, MiB
+from selfbase.kit.settings import KiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,5 +22,6 @@ class HttpLimits:
     write_buffer_bytes: int = 256 * KiB
     pipelined_max: int = 16
     connections_max: int = 30_000
-    message_bytes_max: int = 4 * MiB
+    # What Realtime promises its clients.
+    message_bytes_max: int = 5_000_000
     drain_timeout_s: float = 10.0
