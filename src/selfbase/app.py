@@ -123,6 +123,12 @@ def _plan_defaults(stack: StackSettings, place: Place) -> dict[str, Any]:
     return defaults
 
 
+def load_services() -> None:
+    """Loads the code of all services of a project: for a process that has time before its turn."""
+    for name in ("auth", "storage", "realtime", "images", "rest", "meta"):
+        import_module(f"selfbase.{name}.service")
+
+
 def _find(service: str, name: str, module: str = "service") -> Any:
     return getattr(import_module(f"selfbase.{service}.{module}"), name)
 

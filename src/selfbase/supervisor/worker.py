@@ -22,6 +22,7 @@ from selfbase.app import (
     Place,
     close_project,
     collect_orphans,
+    load_services,
     make_gateway,
     make_project,
     open_services,
@@ -89,6 +90,8 @@ class Worker:
 
 def run_worker(environment: dict[str, str]) -> int:
     """Serves until told to stop; the exit code.  Reads its orders from standard input."""
+    # The orders come when PostgreSQL is up; on a first start that takes a while.
+    load_services()
     line = sys.stdin.buffer.readline()
     if not line:
         return 0
