@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _READ_PIECE = 256 * 1024
 _HASH_INLINE = 64 * 1024
 _DELETE_BATCH = 1000
+_BACKOFF_MAX_S = 2.0
 
 
 class CloudBlobs:
@@ -70,15 +71,16 @@ class CloudBlobs:
         return tally.written()
 
     async def _put_parts(self, path: str, first: list[bytes], chunks: Any) -> None:
-        failure: list[BaseException] = []
+        failure: list[Exception] = []
 
         async def parts() -> AsyncIterator[bytes]:
             try:
                 yield b"".join(first)
                 async for chunk in chunks:
                     yield b"".join(chunk.pieces)
-            except BaseException as error:
-                # It reaches us through the store's own failure, which does not name it.
+            except Exception as error:
+                # It reaches us through the store's own failure, which does not name it.  That the
+                # store gave up and closed this generator is no failure of the stream.
                 failure.append(error)
                 raise
 
@@ -119,18 +121,18 @@ class CloudBlobs:
 
     async def _read_all(self, paths: Sequence[str]) -> AsyncIterator[bytes]:
         for path in paths:
-            with _failures(path):
+            with _failures(path, of_read=True):
                 result = await obstore.get_async(self._store, path)
                 async for piece in result.stream(min_chunk_size=_READ_PIECE):
                     yield bytes(piece)
 
     async def copy(self, source: str, key: str) -> None:
-        with _failures(source):
+        with _failures(source, of_read=True):
             await obstore.copy_async(self._store, self._path(source), self._path(key))
 
     async def open(self, key: str, offset: int, length: int) -> FileBody | ByteStream:
         path = self._path(key)
-        with _failures(key):
+        with _failures(key, of_read=True):
             if length == 0:
                 await obstore.head_async(self._store, path)
                 return _nothing()
@@ -206,7 +208,7 @@ class _Tally:
 
 
 async def _read_stream(key: str, result: Any) -> AsyncIterator[bytes]:
-    with _failures(key):
+    with _failures(key, of_read=True):
         async for piece in result.stream(min_chunk_size=_READ_PIECE):
             yield bytes(piece)
 
@@ -218,26 +220,34 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 @contextmanager
-def _failures(name: str) -> Iterator[None]:
+def _failures(name: str, *, of_read: bool = False) -> Iterator[None]:
+    """That something is not there is an answer to a read; elsewhere it is a failure: a bucket that
+    is missing, an upload whose completion was done but its answer lost."""
     try:
         yield
-    except (NotFoundError, FileNotFoundError) as error:
-        raise BlobNotFound(name) from error
-    except BaseError as error:
+    except (NotFoundError, FileNotFoundError, BaseError) as error:
+        if of_read and isinstance(error, (NotFoundError, FileNotFoundError)):
+            raise BlobNotFound(name) from error
         # The text names addresses and buckets, never keys: obstore leaves credentials out.
-        raise BlobsFailed(f"{name}: {str(error)[:300]}") from error
+        cause = str(error).partition("\n\nDebug source")[0]
+        raise BlobsFailed(f"{name}: {cause[:300]}") from error
 
 
 def open_store(settings: StorageSettings) -> Any:
     """The object store the settings name.  Connects when first used."""
     client: Any = {
-        "connect_timeout": timedelta(seconds=5),
+        "connect_timeout": timedelta(seconds=settings.s3_connect_timeout_s),
         "read_timeout": timedelta(seconds=settings.s3_timeout_s),
         # A slow reader may take hours for a large object; stalls are what `read_timeout` ends.
         "timeout": timedelta(days=1),
         "allow_http": True,
     }
-    retry: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=settings.s3_timeout_s)}
+    # No try begins after the time of one request is over: a call ends within twice that time.
+    retry: Any = {
+        "max_retries": settings.s3_retries,
+        "retry_timeout": timedelta(seconds=settings.s3_timeout_s),
+        "backoff": {"max_backoff": timedelta(seconds=_BACKOFF_MAX_S)},
+    }
     if settings.object_store_url:
         return from_url(settings.object_store_url, client_options=client, retry_config=retry)
     config: dict[str, Any] = {"region": settings.s3_region}

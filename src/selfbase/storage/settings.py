@@ -62,7 +62,17 @@ class StorageSettings:
         env="STORAGE_S3_UPLOAD_QUEUE_SIZE",
         help="Parts of one upload in flight to the S3 backend.",
     )
-    s3_timeout_s: float = setting(30.0, help="Time for one request to the object store.", unit="s")
+    s3_timeout_s: float = setting(
+        30.0,
+        help="How long the object store may be silent, and how long failed requests are retried.",
+        unit="s",
+    )
+    s3_connect_timeout_s: float = setting(
+        5.0, help="Time to connect to the object store.", unit="s"
+    )
+    s3_retries: int = setting(
+        3, help="Further tries of a request that the object store failed (5xx, connection lost)."
+    )
     aws_access_key_id: str | None = setting(
         None, env="AWS_ACCESS_KEY_ID", help="For the S3 backend."
     )

@@ -200,16 +200,19 @@ async def _check_whole(
     if not announced:
         return
     digests = {name: make_digest(name) for name in announced}
-    body = await call.context.blobs.open(object_key(version), 0, size)
-    async for piece in read_file_body(body) if isinstance(body, FileBody) else body:
-        for digest in digests.values():
-            digest.update(piece)
     try:
+        body = await call.context.blobs.open(object_key(version), 0, size)
+        async for piece in read_file_body(body) if isinstance(body, FileBody) else body:
+            for digest in digests.values():
+                digest.update(piece)
         for name, value in announced.items():
             check_digest(name, digests[name], value)
     except BadDigest:
         await call.context.discard([object_key(version)])
         raise
+    except BlobsFailed as error:
+        await call.context.discard([object_key(version)])
+        raise InternalError(internal=str(error)) from error
 
 
 def find_whole_checksums(headers: Mapping[str, str]) -> dict[str, bytes]:
