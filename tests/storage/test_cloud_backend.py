@@ -32,7 +32,7 @@ from selfbase.storage.blobs import BlobsFailed
 MiB = 1024 * 1024
 OLD, NEW = b"old " * 1000, b"new " * 2000
 BIG = bytes(range(256)) * (48 * 1024)  # 12 MiB: three parts of the smallest size
-TIMEOUT_S = 1.0
+TIMEOUT_S = 0.8
 FAILED = {
     "statusCode": "500",
     "error": "Internal",
@@ -327,7 +327,7 @@ async def test_a_resumable_upload(front: Front) -> None:
     await front.assert_clean({"k": content})
 
 
-@pytest.mark.parametrize("kind", [500, 503, "silent", "cut request", "cut answer", "lost answer"])
+@pytest.mark.parametrize("kind", [500, "silent", "cut request", "cut answer", "lost answer"])
 async def test_a_write_that_fails_leaves_what_was(front: Front, kind: int | str) -> None:
     await front.put("k", OLD)
     for way, pattern in (
@@ -380,18 +380,18 @@ async def test_a_bucket_that_is_missing_is_a_failure_of_ours(
 
 
 async def test_short_failures_are_not_noticed(front: Front) -> None:
-    for kind in (500, 503, "cut request", "lost answer"):
+    for kind in (503, "cut request", "lost answer"):
         fault = front.line.break_for(kind, "^PUT", times=1)
         assert (await front.put("k", BIG)).status_code == 200
         assert fault.met == 1
-    for kind in (500, 503, "cut answer", "lost answer"):
+    for kind in (500, "cut answer", "lost answer"):
         fault = front.line.break_for(kind, "^GET", times=1)
         assert await front.read("k") == BIG
         assert fault.met == 1
     await front.assert_clean({"k": BIG})
 
 
-@pytest.mark.parametrize("kind", [500, 503, "silent", "lost answer"])
+@pytest.mark.parametrize("kind", [503, "silent"])
 async def test_a_read_that_fails_says_so(front: Front, kind: int | str) -> None:
     await front.put("k", OLD)
     front.line.break_for(kind, "^GET")
@@ -412,7 +412,7 @@ async def test_a_read_that_breaks_off_never_looks_whole(front: Front) -> None:
     await front.assert_clean({"k": BIG})
 
 
-@pytest.mark.parametrize("kind", [500, "silent", "cut answer"])
+@pytest.mark.parametrize("kind", ["silent", "cut answer"])
 async def test_removals_that_fail_cost_no_answer(front: Front, kind: int | str) -> None:
     await front.put("k", OLD)
     await front.put("gone", OLD)
@@ -424,7 +424,7 @@ async def test_removals_that_fail_cost_no_answer(front: Front, kind: int | str) 
     await front.assert_clean({"k": NEW})
 
 
-@pytest.mark.parametrize("kind", [500, "cut request", "lost answer"])
+@pytest.mark.parametrize("kind", [500, "lost answer"])
 async def test_a_resumable_upload_goes_on_after_failures(front: Front, kind: int | str) -> None:
     content = BIG[: 2 * MiB]
     path = await front.begin_resumable("k", len(content))
@@ -444,7 +444,7 @@ async def test_a_resumable_upload_goes_on_after_failures(front: Front, kind: int
     await front.assert_clean({"k": content})
 
 
-@pytest.mark.parametrize("kind", [503, "cut request", "lost answer"])
+@pytest.mark.parametrize("kind", [503, "lost answer"])
 async def test_a_multipart_upload_goes_on_after_failures(front: Front, kind: int | str) -> None:
     named = {"Bucket": "b", "Key": "k"}
     named["UploadId"] = (await call(front.s3.create_multipart_upload, **named))["UploadId"]
@@ -469,13 +469,13 @@ async def test_a_multipart_upload_goes_on_after_failures(front: Front, kind: int
     await front.assert_clean({"k": OLD})
 
 
-@pytest.mark.parametrize("pattern", [r"^GET .*list-type", r"^POST .*\?delete"])
-async def test_a_collector_that_fails_takes_nothing_that_lives(front: Front, pattern: str) -> None:
+async def test_a_collector_that_fails_takes_nothing_that_lives(front: Front) -> None:
     await front.put("k", OLD)
     front.line.break_for("lost answer", "^PUT .*/objects/")
     await front.put("k", NEW)
     assert len(front.names()) == 2
-    front.line.break_for(500, pattern)
-    with pytest.raises(BlobsFailed):
-        await front.site.storage.collector.collect_orphans(dry_run=False, grace_s=-1)
+    for pattern in (r"^GET .*list-type", r"^POST .*\?delete"):
+        front.line.break_for(500, pattern)
+        with pytest.raises(BlobsFailed):
+            await front.site.storage.collector.collect_orphans(dry_run=False, grace_s=-1)
     await front.assert_clean({"k": OLD})
