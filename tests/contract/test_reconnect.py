@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.installation import Installation, wait_until
-from tests.support.node import JS
+from tests.support.node import JS, find_node
 
 SCHEMA = (
     "create table heard (n int primary key); alter publication supabase_realtime add table heard;"
@@ -45,9 +44,7 @@ class Listener:
 
 @pytest.fixture
 def listening(installation: Installation) -> Iterator[tuple[Installation, Listener]]:
-    node = shutil.which("node")
-    if node is None or not (JS / "node_modules").exists():
-        pytest.skip("Node.js is not on this machine and could not be installed by `make test`")
+    node = find_node()
     migrations = installation.folder / "supabase" / "migrations"
     migrations.mkdir(parents=True)
     (migrations / "1_heard.sql").write_text(SCHEMA)

@@ -14,11 +14,17 @@ import pytest
 JS = Path(__file__).parents[1] / "js"
 
 
-def run_script(name: str, variables: Mapping[str, str], *arguments: str) -> Any:
-    """The JSON a script prints on its last line.  Fails with what it wrote when it ends badly."""
+def find_node() -> str:
+    """Node.js with the clients installed; skips the test where `make test` could not have them."""
     node = shutil.which("node")
     if node is None or not (JS / "node_modules").exists():
         pytest.skip("Node.js is not on this machine and could not be installed by `make test`")
+    return node
+
+
+def run_script(name: str, variables: Mapping[str, str], *arguments: str) -> Any:
+    """The JSON a script prints on its last line.  Fails with what it wrote when it ends badly."""
+    node = find_node()
     done = subprocess.run(
         [node, str(JS / name), *arguments],
         cwd=JS,

@@ -205,12 +205,8 @@ class Executor:
 
     def _fail_waiters(self, failure: DatabaseFailure) -> None:
         # With other connections alive the waiters may still get one of those.
-        if self._links:
-            return
-        while self._waiters:
-            waiter, _ = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(failure)
+        if not self._links:
+            self._fail_all(failure)
 
     def _serve_waiters(self) -> None:
         while self._waiters:
