@@ -15,7 +15,13 @@ from selfbase.database.cluster_settings import (
     render_configuration,
     render_host_access,
 )
-from selfbase.database.ports import describe_port_in_use, find_free_port, is_port_free
+from selfbase.database.ports import (
+    CHOSEN_FROM,
+    EPHEMERAL_RANGE,
+    describe_port_in_use,
+    find_free_port,
+    is_port_free,
+)
 from selfbase.database.postmaster import parse_pid_file
 from selfbase.database.server_user import ServerUser, can_traverse, check_not_strangers
 from selfbase.database.start_failure import is_memory_still_attached, parse_start_failure
@@ -159,6 +165,14 @@ def test_ports(host: str) -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert not is_port_free(host, port)
         assert f"(pid {os.getpid()})" in describe_port_in_use(host, port, "Database")
+
+
+def test_a_chosen_port_is_none_that_an_outgoing_connection_may_get() -> None:
+    first, _, last = EPHEMERAL_RANGE.read_text().partition("\t")
+    ports = {find_free_port("127.0.0.1") for _ in range(50)}
+    assert not any(int(first) <= port <= int(last) for port in ports)
+    besides = set(range(CHOSEN_FROM, int(first))) - {min(ports)}
+    assert find_free_port("127.0.0.1", besides) not in besides
 
 
 def test_reach_of_a_user(tmp_path: Path) -> None:

@@ -4,8 +4,17 @@ Reads /proc where there is one; elsewhere the holder stays unknown.
 """
 
 import errno
+import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
+
+# Where `auto` looks: above the ports with well-known uses, below those that the system gives to
+# outgoing connections, any of which could take the port before our server listens on it.
+CHOSEN_FROM = 10_000
+CHOSEN_BELOW_ELSEWHERE = 32_768
+CHOICES_MAX = 200
+EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def is_port_free(host: str, port: int) -> bool:
@@ -36,10 +45,22 @@ def is_port_free(host: str, port: int) -> bool:
     return True
 
 
-def find_free_port(host: str) -> int:
-    """A port nobody listens on at this moment, chosen by the operating system."""
-    with socket.create_server((_bind_host(host) or "", 0)) as server:
-        return int(server.getsockname()[1])
+def find_free_port(host: str, besides: Collection[int] = ()) -> int:
+    """A port nobody listens on at this moment, and none of `besides`.
+
+    The server listens on it later, so it is none that the system would meanwhile give to an outgoing
+    connection; only where all of those are taken does the system choose.
+    """
+    below = _read_ephemeral_start()
+    for _ in range(CHOICES_MAX if below > CHOSEN_FROM else 0):
+        port = random.randrange(CHOSEN_FROM, below)  # noqa: S311
+        if port not in besides and is_port_free(host, port):
+            return port
+    while True:
+        with socket.create_server((_bind_host(host) or "", 0)) as server:
+            port = int(server.getsockname()[1])
+        if port not in besides:
+            return port
 
 
 def find_port_holder(port: int) -> str | None:
@@ -67,6 +88,13 @@ def describe_port_in_use(host: str, port: int, what: str) -> str:
     holder = find_port_holder(port)
     held = f"is held by {holder}" if holder else "is in use by another program"
     return f"{what} port {port} on {host} {held}. Stop it, or choose another port."
+
+
+def _read_ephemeral_start() -> int:
+    try:
+        return int(EPHEMERAL_RANGE.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return CHOSEN_BELOW_ELSEWHERE
 
 
 def _read_table(path: Path) -> list[list[str]]:

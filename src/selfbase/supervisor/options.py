@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,29 +35,41 @@ class Ports:
 
 
 def plan_ports(stack: StackSettings) -> Ports:
-    """Chooses and checks.  Raises ConfigurationError naming who holds a port that is taken."""
-    external = bool(stack.db_url)
+    """Chooses and checks, all of them different.
+
+    Raises ConfigurationError naming who holds a port that is taken.
+    """
+    local = "127.0.0.1"
+    wanted = [("API", stack.api_port, stack.host), ("Metrics", stack.admin_port, local)]
+    if not stack.db_url:
+        wanted.append(("Database", stack.db_port, stack.host))
+    if stack.mail_enabled:
+        wanted += [("Mail catcher", stack.mail_port, local), ("Mail", AUTO, local)]
+    ports: dict[str, int] = {}
+    # Numbers that were asked for come first, so that none of them is chosen for something else.
+    for what, asked, host in sorted(wanted, key=lambda row: row[1] == AUTO):
+        ports[what] = resolve_port(asked, host, what, ports.values())
     return Ports(
-        api=resolve_port(stack.api_port, stack.host, "API"),
-        db=None if external else resolve_port(stack.db_port, stack.host, "Database"),
-        mail=resolve_port(stack.mail_port, "127.0.0.1", "Mail catcher")
-        if stack.mail_enabled
-        else None,
-        smtp=find_free_port("127.0.0.1") if stack.mail_enabled else None,
-        admin=resolve_port(stack.admin_port, "127.0.0.1", "Metrics"),
+        api=ports["API"],
+        db=ports.get("Database"),
+        mail=ports.get("Mail catcher"),
+        smtp=ports.get("Mail"),
+        admin=ports["Metrics"],
     )
 
 
-def resolve_port(asked: str, host: str, what: str) -> int:
+def resolve_port(asked: str, host: str, what: str, besides: Collection[int] = ()) -> int:
     """The port of a setting: a number that is free, or any free one for `auto`."""
     if asked == AUTO:
-        return find_free_port(host)
+        return find_free_port(host, besides)
     try:
         port = int(asked)
     except ValueError:
         raise ConfigurationError(f"{what}: the port is a number or auto, not {asked!r}") from None
     if not 1 <= port <= 65535:
         raise ConfigurationError(f"{what}: {port} is not a port number")
+    if port in besides:
+        raise ConfigurationError(f"{what}: port {port} was given to two of our own servers")
     if not is_port_free(host, port):
         raise ConfigurationError(
             describe_port_in_use(host, port, what), code="port_in_use", hint="Or use: --port auto"

@@ -1,0 +1,45 @@
+"""Ports of an installation: different from each other, and clear words when one cannot be had."""
+
+from dataclasses import replace
+
+import pytest
+
+from selfbase.database.ports import find_free_port
+from selfbase.kit.failures import ConfigurationError
+from selfbase.kit.settings import load_settings
+from selfbase.supervisor.options import plan_ports
+from selfbase.workspace.settings import StackSettings
+
+STACK = replace(
+    load_settings(StackSettings, [], owner="stack"),
+    host="127.0.0.1",
+    api_port="auto",
+    db_port="auto",
+    mail_port="auto",
+    admin_port="auto",
+    mail_enabled=True,
+)
+
+
+def test_chosen_ports_differ_from_each_other_and_from_those_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of few numbers to choose from, each is given once."""
+    first = find_free_port("127.0.0.1")
+    few = iter([first, first, first + 1, first, first + 1, first + 2] * 100)
+    monkeypatch.setattr("random.randrange", lambda low, high: next(few))
+    ports = plan_ports(replace(STACK, admin_port=str(first)))
+    given = [ports.api, ports.db, ports.mail, ports.smtp, ports.admin]
+    assert ports.admin == first
+    assert len(set(given)) == 5
+
+
+def test_a_number_given_twice_is_told() -> None:
+    port = str(find_free_port("127.0.0.1"))
+    with pytest.raises(ConfigurationError, match=f"port {port} was given to two"):
+        plan_ports(replace(STACK, api_port=port, db_port=port))
+
+
+def test_what_is_not_built_needs_no_port() -> None:
+    ports = plan_ports(replace(STACK, mail_enabled=False, db_url="postgresql://elsewhere/x"))
+    assert (ports.db, ports.mail, ports.smtp) == (None, None, None)
