@@ -131,25 +131,60 @@ def test_a_killed_postgres_is_replaced_and_recovers(installation: Installation) 
     assert installation.sql("select n from kept") == [(7,)]
 
 
-def test_a_killed_supervisor_takes_its_workers_along_and_can_be_started_again(
+def test_a_worker_that_answers_nothing_is_replaced(installation: Installation) -> None:
+    installation.environment["SELFBASE_WORKER_PROBE_S"] = "0.5"
+    installation.start()
+    [worker] = installation.state()["workers"]
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: installation.state()["workers"] != [worker], "a new worker")
+    wait_until(lambda: answers(installation), "an answer")
+    assert not is_alive(worker)
+
+
+def test_a_killed_supervisor_leaves_nobody_and_loses_nothing(installation: Installation) -> None:
+    installation.start("--workers", "2")
+    installation.sql("create table kept (n int)")
+    installation.sql("insert into kept values (7)")
+    os.kill(installation.state()["pid"], signal.SIGKILL)
+    wait_until(lambda: installation.processes() == [], "the end of all processes")
+    assert installation.run("status", check=False).returncode == 1
+    assert "Nothing runs" in installation.run("stop").stdout
+    installation.start()
+    assert installation.sql("select n from kept") == [(7,)]
+
+
+def test_the_ports_of_a_killed_supervisor_can_be_used_again_at_once(
     installation: Installation,
 ) -> None:
     installation.start()
-    installation.sql("create table kept (n int)")
-    installation.sql("insert into kept values (7)")
     state = installation.state()
+    # Who never notices the end of its parent: as bad as a PostgreSQL whose workers died as well.
     os.kill(state["pid"], signal.SIGKILL)
-    wait_until(lambda: not any(is_alive(pid) for pid in state["workers"]), "the workers' end")
-    assert installation.run("status", check=False).returncode == 1
-    installation.start()
-    assert installation.sql("select n from kept") == [(7,)]
+    [worker] = state["workers"]
+    os.kill(worker, signal.SIGKILL)
+    assert is_alive(state["postgres_pid"])
+    ports = {"--port": "api_port", "--db-port": "db_port", "--mail-port": "mail_port"}
+    chosen = [text for option, name in ports.items() for text in (option, str(state[name]))]
+    installation.run("start", *chosen, "--detach")
+    assert installation.sql("select 1") == [(1,)]
     assert not is_alive(state["postgres_pid"])
 
 
 def test_stop_ends_what_a_killed_supervisor_left(installation: Installation) -> None:
     installation.start()
-    os.kill(installation.state()["pid"], signal.SIGKILL)
+    state = installation.state()
+    for pid in (state["pid"], *state["workers"]):
+        os.kill(pid, signal.SIGKILL)
     installation.stop()
+    wait_until(lambda: installation.processes() == [], "the end of all processes")
+
+
+def test_a_stop_while_postgres_is_being_replaced_leaves_nobody(installation: Installation) -> None:
+    installation.start()
+    state = installation.state()
+    os.kill(state["postgres_pid"], signal.SIGKILL)
+    wait_until(lambda: installation.state()["status"] == "degraded", "the end to be noticed")
+    os.kill(state["pid"], signal.SIGTERM)
     wait_until(lambda: installation.processes() == [], "the end of all processes")
 
 

@@ -18,7 +18,7 @@ import click
 from selfbase import __version__
 from selfbase.cli.context import Context, fail, open_context, told_errors
 from selfbase.database.postmaster import is_alive
-from selfbase.supervisor.state import State, find_state, is_locked
+from selfbase.supervisor.state import State, find_holder, find_state, wait_for_workers
 
 DIR = click.option("--dir", "directory", metavar="D", help="Folder of the project's state.")
 START_WAIT_S = 330.0
@@ -102,7 +102,7 @@ def _start_here(context: Context, *, quiet: bool) -> None:
 
 
 def _start_detached(context: Context, *, quiet: bool) -> None:
-    if is_locked(context.layout):
+    if find_holder(context.layout) is not None:
         fail(
             f"Selfbase already runs in {context.layout.root}",
             "See it with: selfbase status. End it with: selfbase stop.",
@@ -172,29 +172,26 @@ def stop(directory: str | None, purge: bool, yes: bool) -> None:
 
 def _stop(context: Context) -> bool:
     layout = context.layout
-    state = find_state(layout)
-    if state is None:
+    pid = find_holder(layout)
+    if pid is None:
         return _stop_orphan(context)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(state.pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
     deadline_s = time.monotonic() + STOP_WAIT_S
     # The lock goes a moment before the process does.
-    while is_locked(layout) or is_alive(state.pid):
+    while find_holder(layout) == pid or is_alive(pid):
         if time.monotonic() > deadline_s:
-            fail(f"Process {state.pid} does not end", f"Force it with: kill -9 {state.pid}")
+            fail(f"Process {pid} does not end", f"Force it with: kill -9 {pid}")
         time.sleep(0.02)
     return True
 
 
 def _stop_orphan(context: Context) -> bool:
-    """Ends a PostgreSQL whose supervisor was killed."""
-    if not context.layout.data_dir.parent.exists():
-        return False
-    cluster = _open_cluster(context)
-    if not cluster.is_running():
-        return False
-    cluster.stop()
-    return True
+    """Ends what a killed supervisor left: workers end themselves, the last one PostgreSQL too."""
+    from selfbase.database.cluster import end_orphan
+
+    wait_for_workers(context.layout, STOP_WAIT_S)
+    return end_orphan(context.layout.data_dir)
 
 
 def _open_cluster(context: Context) -> Any:

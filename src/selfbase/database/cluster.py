@@ -201,6 +201,13 @@ class Cluster:
             self._process = None
             self._release_lock()
 
+    def hasten(self) -> None:
+        """Let a start or stop that another thread waits for end at once.  The next start repairs."""
+        found = find_postmaster(self.data_dir)
+        if found is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(found.pid, signal.SIGQUIT)
+
     def remove(self) -> None:
         """Delete the stopped cluster with all its data, log and socket folder."""
         with self._explained(), self._locked():
@@ -525,6 +532,21 @@ class Cluster:
                 return False
             time.sleep(POLL_S)
         return True
+
+
+def end_orphan(data_dir: Path) -> bool:
+    """Stop the server that a killed owner left running, and say whether there was one.
+
+    Raises ClusterInUseError when its owner lives.
+    """
+    # With which programs it was started does not matter for its end.
+    cluster = Cluster(
+        PostgresBinaries(0, Path(), None, "folder"), ClusterSettings(data_dir=data_dir)
+    )
+    if find_postmaster(cluster.data_dir) is None:
+        return False
+    cluster.stop()
+    return True
 
 
 def _try_lock(file: int) -> bool:

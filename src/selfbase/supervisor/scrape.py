@@ -6,6 +6,7 @@ Spoken with plain asyncio: the parent process stays small, and one kind of reque
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 from selfbase.supervisor.metrics_text import merge_metrics
@@ -32,22 +33,21 @@ class MetricsPort:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                head = await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(OSError):  # whoever asked has left
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    head = await reader.readuntil(b"\r\n\r\n")
                 status, kind, body = await self._answer(head.split(b" ")[1].decode())
-        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, IndexError):
-            status, kind, body = "400 Bad Request", "text/plain", "bad request\n"
-        data = body.encode()
-        writer.write(
-            f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n"
-            "connection: close\r\n\r\n".encode()
-            + data
-        )
-        try:
+            except (TimeoutError, EOFError, asyncio.LimitOverrunError, ValueError, IndexError):
+                status, kind, body = "400 Bad Request", "text/plain", "bad request\n"
+            data = body.encode()
+            writer.write(
+                f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n"
+                "connection: close\r\n\r\n".encode()
+                + data
+            )
             await writer.drain()
-        finally:
-            writer.close()
+        writer.close()
 
     async def _answer(self, path: str) -> tuple[str, str, str]:
         if path == "/metrics":
@@ -62,22 +62,29 @@ class MetricsPort:
     async def _ask_all(self, path: str) -> dict[str, str]:
         sockets = sorted(self._layout.run_dir.glob("worker-*.sock"))
         names = [socket.stem.removeprefix("worker-") for socket in sockets]
-        answers = await asyncio.gather(*(ask_socket(str(socket), path) for socket in sockets))
+        asked = (ask_socket(str(socket), path, timeout_s=TIMEOUT_S) for socket in sockets)
+        answers = await asyncio.gather(*asked)
         return {name: text for name, text in zip(names, answers, strict=True) if text}
 
 
-async def ask_socket(socket: str, path: str, method: str = "GET") -> str:
-    """The body of a request over a Unix socket, or nothing when nobody answers."""
+async def is_answering(socket: str, timeout_s: float) -> bool:
+    """Whether the worker behind the socket still answers at all."""
+    return bool(await ask_socket(socket, "/live", timeout_s=timeout_s))
+
+
+async def ask_socket(
+    socket: str, path: str, method: str = "GET", *, timeout_s: float | None = None
+) -> str:
+    """The body of a request over a Unix socket, or nothing when nobody answers in time."""
     try:
-        reader, writer = await asyncio.open_unix_connection(socket)
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            try:
+                head = f"{method} {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n"
+                writer.write(head.encode())
+                answer = await reader.read()
+            finally:
+                writer.close()
     except OSError:
         return ""
-    try:
-        head = f"{method} {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n"
-        writer.write(head.encode())
-        answer = await reader.read()
-    except OSError:
-        return ""
-    finally:
-        writer.close()
     return answer.partition(b"\r\n\r\n")[2].decode()

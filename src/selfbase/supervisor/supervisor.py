@@ -8,7 +8,6 @@ step is one line in the log.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -18,17 +17,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from selfbase.database.binaries import find_binaries
-from selfbase.database.cluster import Cluster
+from selfbase.database.cluster import Cluster, end_orphan
 from selfbase.database.cluster_errors import ClusterError
 from selfbase.database.cluster_settings import ClusterSettings
+from selfbase.database.postmaster import is_alive
 from selfbase.kit.failures import ConfigurationError, Failure
 from selfbase.supervisor.backoff import Backoff
 from selfbase.supervisor.child import Child, start_child
 from selfbase.supervisor.logfiles import LogWriter
 from selfbase.supervisor.messages import Orders
 from selfbase.supervisor.options import Ports, StartOptions, plan_ports, render_public_url
-from selfbase.supervisor.scrape import MetricsPort
-from selfbase.supervisor.state import State, take_lock, write_state
+from selfbase.supervisor.scrape import MetricsPort, is_answering
+from selfbase.supervisor.state import (
+    State,
+    find_leftover,
+    take_lock,
+    wait_for_workers,
+    write_state,
+)
 from selfbase.workspace.dsn import split_admin_url
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.settings import StackSettings
@@ -36,6 +42,9 @@ from selfbase.workspace.settings import StackSettings
 DRAIN_S = 15.0
 POSTGRES_POLL_S = 0.2
 START_TIMEOUT_S = 300.0
+PROBES_FAILED_MAX = 3
+# How long workers of a killed supervisor may take to answer what they were asked.
+LEFTOVER_TIMEOUT_S = 20.0
 
 Say = Callable[[str], None]
 
@@ -55,6 +64,7 @@ class Supervisor:
         self._log = LogWriter(self.layout.logs_dir, "supervisor")
         self._ports: Ports
         self._cluster: Cluster | None = None
+        self._cluster_turn = asyncio.Lock()
         self._children: dict[int, Child] = {}
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -88,11 +98,12 @@ class Supervisor:
         # The first worker loads its code while PostgreSQL starts.
         first = await start_child(self._hear)
         try:
+            await asyncio.to_thread(self._end_leftovers)
             self._ports = plan_ports(self._stack)
             self._state = self._make_state()
             write_state(self.layout, self._state)
             if not self._stack.db_url:
-                await asyncio.to_thread(self._start_cluster)
+                await self._on_cluster(self._start_cluster)
             await self._start_first(first)
         except BaseException:
             first.kill()
@@ -121,8 +132,9 @@ class Supervisor:
         ended = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stop.wait())
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await asyncio.wait((ready, ended, stopped), return_when="FIRST_COMPLETED")
+            await asyncio.wait(
+                (ready, ended, stopped), timeout=START_TIMEOUT_S, return_when="FIRST_COMPLETED"
+            )
         finally:
             for task in (ready, stopped):
                 task.cancel()
@@ -130,12 +142,31 @@ class Supervisor:
             return
         if self._stop.is_set():
             raise ConfigurationError("Stopped before the start was complete")
-        code = await ended
+        if not ended.done():
+            raise Failure(
+                f"The worker was not ready within {START_TIMEOUT_S:g} s",
+                hint=f"See the logs in {self.layout.logs_dir}",
+            )
+        code = ended.result()
         told = child.failure or {}
         raise Failure(
             told.get("message") or f"The worker ended with code {code} before it was ready",
             hint=told.get("hint") or f"See the logs in {self.layout.logs_dir}",
         )
+
+    def _end_leftovers(self) -> None:
+        """Ends what a killed supervisor of this folder left: it may hold the ports we are to use."""
+        left = find_leftover(self.layout)
+        if left is None:
+            return
+        if not wait_for_workers(self.layout, LEFTOVER_TIMEOUT_S):
+            pids = " ".join(str(pid) for pid in left.workers if is_alive(pid))
+            raise ConfigurationError(
+                f"Workers of a supervisor that was killed do not end in {self.layout.root}",
+                hint=f"Force them with: kill -9 {pids}",
+            )
+        end_orphan(self.layout.data_dir)
+        self._note("stack.recovered", level="warning", pid=left.pid)
 
     def _start_cluster(self) -> None:
         stack = self._stack
@@ -152,15 +183,34 @@ class Supervisor:
             self._say("Creating the database")
             cluster.create()
             self._note("postgres.created", version=binaries.version)
-        cluster.start()
         self._cluster = cluster
+        try:
+            cluster.start()
+        except BaseException:
+            self._cluster = None
+            raise
         self._note("postgres.started", pid=cluster.pid, version=binaries.version)
+
+    async def _on_cluster(self, step: Callable[[], None]) -> None:
+        """Runs a step that waits for PostgreSQL.  It goes on when we are cancelled meanwhile, so
+        that the next step, which waits for it, finds a cluster that is whole."""
+        async with self._cluster_turn:
+            running = asyncio.create_task(asyncio.to_thread(step))
+            try:
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait((running,))
+                raise
 
     async def _start_worker(self, index: int) -> Child:
         child = await start_child(self._hear)
         self._children[index] = child
-        await child.give(self._make_orders(index, prepare=False))
-        await self._wait_ready(child)
+        try:
+            await child.give(self._make_orders(index, prepare=False))
+            await self._wait_ready(child)
+        except BaseException:
+            child.kill()
+            raise
         return child
 
     def _make_orders(self, index: int, *, prepare: bool) -> Orders:
@@ -199,21 +249,39 @@ class Supervisor:
         backoff = Backoff()
         child = self._children[index]
         while True:
-            code = await child.wait()
+            code = await self._wait_for_end(child)
             if self._stop.is_set():
                 return
             backoff = backoff.after_end(time.monotonic() - child.started_s)
             self._note("worker.ended", level="error", index=index, code=code, pid=child.pid)
             self._publish(status="degraded", problem=f"worker {index} ended with code {code}")
-            await asyncio.sleep(backoff.delay_s)
-            try:
-                child = await self._start_worker(index)
-            except Failure as failure:
-                child = self._children[index]
-                self._note("worker.failed", level="error", index=index, error=failure.message)
-                continue
+            while True:
+                await asyncio.sleep(backoff.delay_s)
+                try:
+                    child = await self._start_worker(index)
+                    break
+                except (Failure, OSError) as error:
+                    if self._stop.is_set():
+                        return
+                    backoff = backoff.after_end(0)
+                    self._note("worker.failed", level="error", index=index, error=str(error))
             self._note("worker.started", index=index, pid=child.pid)
             self._publish(status="running", problem=None)
+
+    async def _wait_for_end(self, child: Child) -> int:
+        """Its exit code.  One that answers nothing any more is ended first."""
+        ended = asyncio.create_task(child.wait())
+        silent = 0
+        while True:
+            await asyncio.wait((ended,), timeout=self._stack.worker_probe_s or None)
+            if ended.done():
+                return ended.result()
+            socket = str(self.layout.run_dir / f"worker-{child.index}.sock")
+            answers = await is_answering(socket, self._stack.worker_probe_s)
+            silent = 0 if answers else silent + 1
+            if silent >= PROBES_FAILED_MAX and not ended.done():
+                self._note("worker.silent", level="error", index=child.index, pid=child.pid)
+                child.kill()
 
     async def _keep_cluster(self) -> None:
         backoff = Backoff()
@@ -234,9 +302,9 @@ class Supervisor:
             await asyncio.sleep(backoff.delay_s)
             started_s = time.monotonic()
             try:
-                await asyncio.to_thread(cluster.stop)
-                await asyncio.to_thread(cluster.start)
-            except ClusterError as error:
+                await self._on_cluster(cluster.stop)
+                await self._on_cluster(cluster.start)
+            except (ClusterError, OSError) as error:
                 self._note("postgres.failed", level="error", error=str(error))
                 continue
             self._note("postgres.started", pid=cluster.pid)
@@ -263,8 +331,9 @@ class Supervisor:
         if metrics is not None:
             await metrics.close()
         if self._cluster is not None:
-            await asyncio.to_thread(self._cluster.stop)
-        with contextlib.suppress(FileNotFoundError):
+            await self._on_cluster(self._cluster.stop)
+        last = find_leftover(self.layout)
+        if last is not None and last.pid == os.getpid():
             self.layout.state_path.unlink()
         self._note("stack.stopped", pid=os.getpid())
         self._log.close()
@@ -275,6 +344,8 @@ class Supervisor:
         def hear_signal() -> None:
             if self._stop.is_set():
                 self._force.set()
+                if self._cluster is not None and self._cluster_turn.locked():
+                    self._cluster.hasten()
             self._stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):

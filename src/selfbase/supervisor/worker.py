@@ -7,6 +7,7 @@ and ends.  The first worker also brings the database up to date before anyone se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import sys
@@ -40,6 +41,7 @@ from selfbase.project import Project
 from selfbase.supervisor.logfiles import LogWriter
 from selfbase.supervisor.messages import Orders, parse_message, parse_orders, render_message
 from selfbase.supervisor.metrics import Metrics
+from selfbase.supervisor.state import is_last_worker, known_as_worker
 from selfbase.workspace.config_toml import UserFolder, open_user_folder
 from selfbase.workspace.dsn import plan_passwords
 from selfbase.workspace.layout import Layout
@@ -65,6 +67,8 @@ class AdminHandler:
         if request.path == "/metrics":
             kind = "text/plain; version=0.0.4; charset=utf-8"
             return Response(200, [("content-type", kind)], self._metrics.render().encode())
+        if request.path == "/live":
+            return json_response({"status": "LIVE"})
         if request.path == "/health":
             return json_response(await probe_project(self._project))
         if (request.method, request.path) == ("POST", "/storage/gc"):
@@ -108,18 +112,31 @@ def run_worker(environment: dict[str, str]) -> int:
     log = LogWriter(layout.logs_dir, f"worker-{orders.index}")
     metrics = Metrics()
     worker = Worker(orders, layout, Events(log, metrics), log, metrics, say)
-    try:
-        uvloop.run(_serve(worker, environment))
-    except (Failure, BootstrapError, MigrationError, psycopg.Error) as error:
-        hint = getattr(error, "hint", None)
-        say({"is": "failed", "message": str(error).strip(), "hint": hint})
-        return 1
-    finally:
-        log.close()
+    with known_as_worker(layout) as mine:
+        try:
+            is_orphan = not uvloop.run(_serve(worker, environment))
+        except (Failure, BootstrapError, MigrationError, psycopg.Error) as error:
+            hint = getattr(error, "hint", None)
+            say({"is": "failed", "message": str(error).strip(), "hint": hint})
+            return 1
+        finally:
+            log.close()
+        if is_orphan and orders.trusted and is_last_worker(mine):
+            _end_cluster(layout)
     return 0
 
 
-async def _serve(worker: Worker, environment: dict[str, str]) -> None:
+def _end_cluster(layout: Layout) -> None:
+    """Ends the PostgreSQL of a killed parent.  The next start would do so too, but who knows when."""
+    from selfbase.database.cluster import end_orphan
+    from selfbase.database.cluster_errors import ClusterError
+
+    with contextlib.suppress(ClusterError):  # a new supervisor was faster
+        end_orphan(layout.data_dir)
+
+
+async def _serve(worker: Worker, environment: dict[str, str]) -> bool:
+    """Whether the parent asked us to end; otherwise it is gone."""
     orders = worker.orders
     folder = open_user_folder(Path(orders.workspace), environment)
     layers = plan_layers(folder, orders.overrides)
@@ -152,7 +169,7 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> None:
         closers += await _listen(worker, project)
         _settle_memory()
         worker.say({"is": "ready", "pid": os.getpid()})
-        await _obey(commands)
+        return await _obey(commands)
     finally:
         for close in reversed(closers):
             await close()
@@ -217,11 +234,12 @@ async def _open_commands() -> asyncio.StreamReader:
     return reader
 
 
-async def _obey(commands: asyncio.StreamReader) -> None:
-    """Returns when told to stop, or when the parent is gone."""
+async def _obey(commands: asyncio.StreamReader) -> bool:
+    """True when told to stop, False when the parent is gone."""
     while line := await commands.readline():
         if parse_message(line).get("do") == "stop":
-            return
+            return True
+    return False
 
 
 async def _flush(log: LogWriter) -> None:

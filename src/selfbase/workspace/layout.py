@@ -37,6 +37,11 @@ class Layout:
     def lock_path(self) -> Path:
         return self.root / "run" / "supervisor.lock"
 
+    @property
+    def workers_lock_path(self) -> Path:
+        """Held, shared, by every worker that lives."""
+        return self.root / "run" / "workers.lock"
+
     def make(self) -> None:
         """Makes the folders; logs and sockets are for the owner only."""
         self.root.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,12 @@ class StackSettings:
         help="Address under which clients reach the API; empty: host and port.",
     )
     workers: int = setting(1, env="SELFBASE_WORKERS", help="Processes that serve requests.")
+    worker_probe_s: float = setting(
+        10.0,
+        env="SELFBASE_WORKER_PROBE_S",
+        help="How often each worker is asked whether it lives; one that fails to answer three times"
+        " is replaced. 0: never.",
+    )
     postgres: str = setting(
         "embedded",
         env="SELFBASE_POSTGRES",
