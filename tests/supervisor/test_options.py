@@ -6,8 +6,8 @@ import pytest
 
 from selfbase.database.ports import find_free_port
 from selfbase.kit.failures import ConfigurationError
-from selfbase.kit.settings import load_settings
-from selfbase.supervisor.options import plan_ports
+from selfbase.kit.settings import EnvLayer, TomlLayer, load_settings
+from selfbase.supervisor.options import plan_overrides, plan_ports
 from selfbase.workspace.settings import StackSettings
 
 STACK = replace(
@@ -43,3 +43,24 @@ def test_a_number_given_twice_is_told() -> None:
 def test_what_is_not_built_needs_no_port() -> None:
     ports = plan_ports(replace(STACK, mail_enabled=False, db_url="postgresql://elsewhere/x"))
     assert (ports.db, ports.mail, ports.smtp) == (None, None, None)
+
+
+@pytest.mark.parametrize("port", ["auto", "23456"])
+def test_an_address_of_another_machine_is_told(port: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot listen on 192\.0\.2\.1") as raised:
+        plan_ports(replace(STACK, host="192.0.2.1", api_port=port))
+    assert "--host" in (raised.value.hint or "")
+
+
+def test_settings_of_postgres_come_from_the_file_of_the_cli_or_the_environment() -> None:
+    toml = TomlLayer({"db": {"settings": {"max_connections": 40, "track_commit_timestamp": True}}})
+    stack = load_settings(StackSettings, [toml], owner="stack")
+    assert plan_overrides(stack.db_settings) == {
+        "max_connections": "40",
+        "track_commit_timestamp": "true",
+    }
+    env = EnvLayer({"SELFBASE_DB_SETTINGS": '{"work_mem": "16MB"}'})
+    stack = load_settings(StackSettings, [env, toml], owner="stack")
+    assert plan_overrides(stack.db_settings) == {"work_mem": "16MB"}
+    with pytest.raises(ConfigurationError, match="Port is not set there"):
+        plan_overrides({"Port": 5})

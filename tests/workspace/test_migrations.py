@@ -69,6 +69,19 @@ def test_a_failing_file_leaves_nothing_and_names_its_statement(
     assert run(fresh_database, tmp_path) == ["1"]
 
 
+def test_an_error_in_a_long_line_shows_what_is_near_it(
+    fresh_database: FreshDatabase, tmp_path: Path
+) -> None:
+    many = ", ".join(["(1)"] * 50_000)
+    (tmp_path / "1_long.sql").write_text(f"select * from (values {many}, (nonsense), {many}) as t")
+    with pytest.raises(MigrationFailed) as raised:
+        run(fresh_database, tmp_path)
+    said, shown, mark = raised.value.message.splitlines()
+    assert said.endswith('column "nonsense" does not exist')
+    assert shown[mark.index("^") :].startswith("nonsense")
+    assert len(shown) < 200
+
+
 def test_a_setting_of_one_file_does_not_reach_the_next(
     fresh_database: FreshDatabase, tmp_path: Path
 ) -> None:

@@ -16,8 +16,9 @@ import orjson
 from selfbase.cli.context import Context
 from selfbase.database.binaries import find_binaries
 from selfbase.database.ports import find_port_holder, is_port_free
+from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.settings import GiB, MiB
-from selfbase.supervisor.options import AUTO
+from selfbase.supervisor.options import AUTO, parse_port
 from selfbase.supervisor.state import find_state
 
 DISK_BYTES_MIN = 1 * GiB
@@ -84,17 +85,29 @@ def _check_ports(context: Context) -> list[Finding]:
         ("database port", stack.db_port, "--db-port"),
         ("mail port", stack.mail_port, "--mail-port"),
     ):
-        if asked == AUTO:
-            continue
-        if is_port_free(stack.host, int(asked)):
-            findings.append(Finding(what, "ok", f"{asked} is free"))
-        elif running is not None:
-            findings.append(Finding(what, "ok", f"{asked} is ours"))
-        else:
-            holder = find_port_holder(int(asked)) or "another program"
-            advice = f"Stop it, or start with: {option} auto"
-            findings.append(Finding(what, "fail", f"{asked} is taken by {holder}", advice))
+        if asked != AUTO:
+            findings.append(
+                _check_port(what, asked, option, stack.host, is_running=running is not None)
+            )
     return findings
+
+
+def _check_port(what: str, asked: str, option: str, host: str, *, is_running: bool) -> Finding:
+    try:
+        port = parse_port(asked, what)
+        free = is_port_free(host, port)
+    except ConfigurationError as error:
+        return Finding(what, "fail", error.message, f"Choose another with: {option}")
+    except OSError as error:
+        found = f"cannot listen on {host}: {error.strerror}"
+        return Finding(what, "fail", found, "Name an address of this machine with --host.")
+    if free:
+        return Finding(what, "ok", f"{port} is free")
+    if is_running:
+        return Finding(what, "ok", f"{port} is ours")
+    holder = find_port_holder(port) or "another program"
+    advice = f"Stop it, or start with: {option} auto"
+    return Finding(what, "fail", f"{port} is taken by {holder}", advice)
 
 
 def _check_disk(context: Context) -> list[Finding]:

@@ -21,6 +21,8 @@ from selfbase.http.values import Handler, Request
 from selfbase.kit.events import Event, Events
 from selfbase.kit.failures import ConfigurationError, describe_origin
 
+BACKLOG = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class HandlerFailed(Event):
@@ -84,7 +86,7 @@ class Server:
         self._begin()
         sock = _bind(host, port, reuse_port=reuse_port)
         self._listener = await self.loop.create_server(
-            self._make_connection, sock=sock, backlog=1024, ssl=self._tls
+            self._make_connection, sock=sock, backlog=BACKLOG, ssl=self._tls
         )
         return int(sock.getsockname()[1])
 
@@ -148,6 +150,7 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind((host, port))
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise ConfigurationError(

@@ -12,6 +12,8 @@ from typing import Any
 
 from selfbase.supervisor.messages import Orders, parse_message, render_message, render_orders
 
+MESSAGE_BYTES_MAX = 1 << 20
+
 Hear = Callable[["Child", dict[str, Any]], None]
 
 
@@ -87,5 +89,6 @@ async def start_child(hear: Hear) -> Child:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
+        limit=MESSAGE_BYTES_MAX,
     )
     return Child(process, hear)

@@ -1,6 +1,7 @@
 """Log files: one JSON object a line, rotated by size, and the reader that merges and follows them.
 
-Each process writes a file of its own, so that no process waits for another.
+Each process writes a file of its own, so that no process waits for another.  PostgreSQL writes its
+own format; it is rotated and read like the others.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +20,9 @@ from typing import Any, BinaryIO
 import orjson
 
 from selfbase.kit.events import Event
+from selfbase.supervisor.postgres_lines import parse_postgres_lines
 
+POSTGRES_LOG = "postgres.log"
 FILE_BYTES_MAX = 10 * 1024 * 1024
 FILES_MAX = 5
 
@@ -111,12 +116,8 @@ class LogWriter:
 
     def _rotate(self) -> None:
         self.close()
-        for number in range(self._files_max - 1, 0, -1):
-            older = self._path.with_name(f"{self._path.name}.{number}")
-            if older.exists():
-                older.replace(self._path.with_name(f"{self._path.name}.{number + 1}"))
-        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-        self._path.with_name(f"{self._path.name}.{self._files_max}").unlink(missing_ok=True)
+        _make_room(self._path, self._files_max)
+        self._path.replace(_older(self._path, 1))
 
     def flush(self) -> None:
         if self._file is not None:
@@ -130,19 +131,59 @@ class LogWriter:
             self._file = None
 
 
+def rotate_foreign(
+    path: Path, *, file_bytes_max: int = FILE_BYTES_MAX, files_max: int = FILES_MAX
+) -> bool:
+    """Rotates the file of a process that keeps it open, and appends: it is copied and emptied.
+    Whether it was time.  What is written in the instant between the two is lost."""
+    try:
+        if path.stat().st_size <= file_bytes_max:
+            return False
+        _make_room(path, files_max)
+        shutil.copy2(path, _older(path, 1))
+        os.truncate(path, 0)
+    except OSError:  # not there, or no room for a copy: serving goes on
+        return False
+    return True
+
+
+def _make_room(path: Path, files_max: int) -> None:
+    """Moves the older files on by one, so that `.1` is free; the oldest goes."""
+    _older(path, files_max - 1).unlink(missing_ok=True)
+    for number in range(files_max - 2, 0, -1):
+        older = _older(path, number)
+        if older.exists():
+            older.replace(_older(path, number + 1))
+
+
+def _older(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _age(path: Path) -> int:
+    last = path.name.rpartition(".")[2]
+    return int(last) if last.isdigit() else 0
+
+
 def read_logs(folder: Path, service: str | None = None) -> Iterator[dict[str, Any]]:
     """All lines of all files, oldest first; `service` keeps one service's."""
-    files = sorted(folder.glob("*.jsonl*"), key=lambda path: (path.name.split(".")[0], path.name))
-    streams = [_read_file(path, service) for path in files]
+    files = [*folder.glob("*.jsonl*"), *folder.glob(f"{POSTGRES_LOG}*")]
+    # Of lines of one moment, those of the older file come first.
+    streams = [_read_file(path, service) for path in sorted(files, key=_age, reverse=True)]
     yield from heapq.merge(*streams, key=lambda line: str(line["ts"]))
 
 
 def _read_file(path: Path, service: str | None) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            line = parse_line(text)
-            if line is not None and (service is None or line.get("service") == service):
-                yield line
+        yield from _parse_lines(path, file, service)
+
+
+def _parse_lines(path: Path, texts: Iterable[str], service: str | None) -> Iterator[dict[str, Any]]:
+    if path.name.startswith(POSTGRES_LOG):
+        lines = parse_postgres_lines(texts)
+    else:
+        lines = (line for text in texts if (line := parse_line(text)) is not None)
+    return (line for line in lines if service is None or line.get("service") == service)
 
 
 def parse_line(text: str) -> dict[str, Any] | None:
@@ -158,21 +199,40 @@ def follow_logs(
     folder: Path, service: str | None, wait: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
     """Lines written from now on; `wait` passes the time between two looks."""
-    positions = {path: path.stat().st_size for path in folder.glob("*.jsonl")}
+    places = {path: _Place(path.stat().st_ino, path.stat().st_size) for path in _list_live(folder)}
     while True:
-        for path in folder.glob("*.jsonl"):
-            start = positions.get(path, 0)
-            size = path.stat().st_size
-            if size < start:
-                start = 0  # rotated
-            if size > start:
-                with path.open("rb") as file:
-                    file.seek(start)
-                    data = file.read(size - start)
-                whole = data[: data.rfind(b"\n") + 1]
-                positions[path] = start + len(whole)
-                for text in whole.decode("utf-8", "replace").splitlines():
-                    line = parse_line(text)
-                    if line is not None and (service is None or line.get("service") == service):
-                        yield line
+        for path in _list_live(folder):
+            place = places.setdefault(path, _Place(path.stat().st_ino, 0))
+            for text in place.read_on(path):
+                yield from _parse_lines(path, text, service)
         wait()
+
+
+def _list_live(folder: Path) -> list[Path]:
+    return [*sorted(folder.glob("*.jsonl")), *folder.glob(POSTGRES_LOG)]
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far one file has been read."""
+
+    inode: int
+    position: int
+
+    def read_on(self, path: Path) -> Iterator[list[str]]:
+        """What was written since, in whole lines; across a rotation, first the rest of the old."""
+        status = path.stat()
+        if status.st_ino != self.inode or status.st_size < self.position:
+            if (before := _older(path, 1)).exists():
+                yield self._read_from(before)
+            self.inode, self.position = status.st_ino, 0
+        if status.st_size > self.position:
+            yield self._read_from(path)
+
+    def _read_from(self, path: Path) -> list[str]:
+        with path.open("rb") as file:
+            file.seek(self.position)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self.position += len(whole)
+        return whole.decode("utf-8", "replace").splitlines()

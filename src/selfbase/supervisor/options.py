@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,21 +60,54 @@ def plan_ports(stack: StackSettings) -> Ports:
 
 def resolve_port(asked: str, host: str, what: str, besides: Collection[int] = ()) -> int:
     """The port of a setting: a number that is free, or any free one for `auto`."""
-    if asked == AUTO:
-        return find_free_port(host, besides)
+    try:
+        if asked == AUTO:
+            return find_free_port(host, besides)
+        port = parse_port(asked, what)
+        if port in besides:
+            raise ConfigurationError(f"{what}: port {port} was given to two of our own servers")
+        free = is_port_free(host, port)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{what}: cannot listen on {host}: {error.strerror}",
+            hint="Name an address of this machine with --host, such as 127.0.0.1 or 0.0.0.0.",
+        ) from error
+    if not free:
+        raise ConfigurationError(
+            describe_port_in_use(host, port, what), code="port_in_use", hint="Or use: --port auto"
+        )
+    return port
+
+
+def parse_port(asked: str, what: str) -> int:
+    """The number of a port.  Raises ConfigurationError for what is none."""
     try:
         port = int(asked)
     except ValueError:
         raise ConfigurationError(f"{what}: the port is a number or auto, not {asked!r}") from None
     if not 1 <= port <= 65535:
         raise ConfigurationError(f"{what}: {port} is not a port number")
-    if port in besides:
-        raise ConfigurationError(f"{what}: port {port} was given to two of our own servers")
-    if not is_port_free(host, port):
-        raise ConfigurationError(
-            describe_port_in_use(host, port, what), code="port_in_use", hint="Or use: --port auto"
-        )
     return port
+
+
+# Settings of PostgreSQL that follow from other settings of ours.
+_OURS = {"port": "--db-port", "listen_addresses": "--host", "unix_socket_directories": "--dir"}
+
+
+def plan_overrides(asked: Mapping[str, object]) -> dict[str, str]:
+    """PostgreSQL settings as the server reads them.
+
+    Raises ConfigurationError for those by which we would lose it.
+    """
+    for name in asked:
+        if name.lower() in _OURS:
+            raise ConfigurationError(
+                f"db.settings: {name} is not set there", hint=f"Use {_OURS[name.lower()]}."
+            )
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in asked.items()
+    }
 
 
 def render_public_url(stack: StackSettings, ports: Ports) -> str:

@@ -24,9 +24,15 @@ from selfbase.database.postmaster import is_alive
 from selfbase.kit.failures import ConfigurationError, Failure
 from selfbase.supervisor.backoff import Backoff
 from selfbase.supervisor.child import Child, start_child
-from selfbase.supervisor.logfiles import LogWriter
+from selfbase.supervisor.logfiles import POSTGRES_LOG, LogWriter, rotate_foreign
 from selfbase.supervisor.messages import Orders
-from selfbase.supervisor.options import Ports, StartOptions, plan_ports, render_public_url
+from selfbase.supervisor.options import (
+    Ports,
+    StartOptions,
+    plan_overrides,
+    plan_ports,
+    render_public_url,
+)
 from selfbase.supervisor.scrape import MetricsPort, is_answering
 from selfbase.supervisor.state import (
     State,
@@ -173,10 +179,11 @@ class Supervisor:
         binaries = find_binaries(stack.postgres)
         settings = ClusterSettings(
             data_dir=self.layout.data_dir,
-            log_path=self.layout.logs_dir / "postgres.log",
+            log_path=self.layout.logs_dir / POSTGRES_LOG,
             host=stack.host,
             port=self._ports.db,
             size=stack.db_size,
+            overrides=plan_overrides(stack.db_settings),
         )
         cluster = Cluster(binaries, settings)
         if not cluster.exists():
@@ -292,6 +299,7 @@ class Supervisor:
             await asyncio.sleep(POSTGRES_POLL_S)
             process = cluster.process
             if process is not None and process.poll() is None:
+                rotate_foreign(self.layout.logs_dir / POSTGRES_LOG)
                 continue
             if self._stop.is_set():
                 return

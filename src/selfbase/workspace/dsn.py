@@ -6,13 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from selfbase.kit.failures import ConfigurationError
+
 
 def split_admin_url(url: str) -> tuple[str, str]:
-    """`(where, administrator)`: the same server without a user, and as given, as libpq strings."""
+    """`(where, administrator)`: the same server without a user, and as given, as libpq strings.
+
+    Raises ConfigurationError for what is no URL."""
     # Only here, because a supervisor of an embedded cluster has no other need of psycopg.
+    from psycopg import ProgrammingError
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    parts: dict[str, Any] = dict(conninfo_to_dict(url))
+    try:
+        parts: dict[str, Any] = dict(conninfo_to_dict(url))
+    except ProgrammingError:
+        # libpq's words repeat what it could not read, and a password may be in it.
+        raise ConfigurationError(
+            "The database URL cannot be read",
+            hint="It looks like postgresql://user:password@host:5432/postgres, with special"
+            " characters of the password written as %40.",
+        ) from None
     where = {key: value for key, value in parts.items() if key not in ("user", "password")}
     return make_conninfo(**where), make_conninfo(**parts)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfbase.kit.failures import ConfigurationError
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -43,10 +45,19 @@ class Layout:
         return self.root / "run" / "workers.lock"
 
     def make(self) -> None:
-        """Makes the folders; logs and sockets are for the owner only."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        ignore = self.root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
-        for folder in (self.logs_dir, self.run_dir):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Makes the folders; logs and sockets are for the owner only.
+
+        Raises ConfigurationError where that is not allowed or there is no room.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            ignore = self.root / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+            for folder in (self.logs_dir, self.run_dir):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.root} cannot be used: {error.strerror}",
+                hint="Name another folder with --dir or SELFBASE_DIR.",
+            ) from error

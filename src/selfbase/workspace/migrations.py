@@ -19,6 +19,8 @@ import psycopg
 from selfbase.kit.failures import Failure
 from selfbase.workspace.statements import split_statements
 
+SHOWN_MAX, SHOWN_BEFORE_MAX = 160, 80
+
 _FILE = re.compile(r"^([0-9]+)_(.*)\.sql$")
 _LOCK = 7_332_145_310  # any number of ours: one process at a time applies migrations
 
@@ -153,7 +155,8 @@ def _describe(error: psycopg.Error, name: str, number: int, statements: Sequence
 
 
 def _mark(statement: str, position: str | None) -> str:
-    """The statement's lines around the error, with a caret under its place."""
+    """The statement's lines around the error, with a caret under its place.  Long lines, as seeds
+    have them, are cut to what is near it."""
     if position is None:
         return statement[:400]
     offset = int(position) - 1
@@ -161,7 +164,9 @@ def _mark(statement: str, position: str | None) -> str:
     line = before.count("\n")
     column = offset - (before.rfind("\n") + 1)
     lines = statement.split("\n")
-    return "\n".join([*lines[max(0, line - 2) : line + 1], " " * column + "^"])
+    start = max(0, column - SHOWN_BEFORE_MAX)
+    shown = [text[start : start + SHOWN_MAX] for text in lines[max(0, line - 2) : line + 1]]
+    return "\n".join([*shown, " " * (column - start) + "^"])
 
 
 def apply_seeds(

@@ -58,6 +58,12 @@ class StackSettings:
     db_size: Literal["small", "medium", "large"] = setting(
         "small", env="SELFBASE_DB_SIZE", help="How much of the machine PostgreSQL may use."
     )
+    db_settings: dict[str, str] = setting(
+        factory=dict,
+        env="SELFBASE_DB_SETTINGS",
+        toml="db.settings",
+        help='Settings of our own PostgreSQL that win over the size, as JSON: {"work_mem": "16MB"}.',
+    )
     migrations_enabled: bool = setting(
         True, toml="db.migrations.enabled", help="Apply supabase/migrations at start."
     )
