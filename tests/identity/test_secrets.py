@@ -6,11 +6,13 @@ import hashlib
 import re
 import tomllib
 from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from selfbase.identity.secrets import open_secrets
+from selfbase.identity.tokens import TokenVerifier
 from selfbase.kit.failures import ConfigurationError
 
 
@@ -31,6 +33,27 @@ def test_an_older_file_is_completed_and_keeps_its_values(tmp_path: Path) -> None
     stored = tomllib.loads(path.read_text())
     assert stored["secret_key"] == opened.secret_key
     assert set(stored["database_passwords"]) >= {"postgres", "authenticator"}
+
+
+def test_processes_that_come_at_once_get_the_same(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: open_secrets(tmp_path / "secrets.toml", "ref"), range(8)))
+    assert all(secrets == opened[0] for secrets in opened)
+
+
+def test_keys_follow_a_secret_that_was_changed_and_nothing_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.toml"
+    before = open_secrets(path, "ref")
+    text = path.read_text().replace(before.jwt_secret, "another secret, long enough for HS256")
+    path.write_text(text)
+    after = open_secrets(path, "ref")
+    verifier = TokenVerifier(after.keys())
+    assert verifier.verify(after.anon_key)["role"] == "anon"
+    assert verifier.verify(after.service_role_key)["role"] == "service_role"
+    assert after.anon_key != before.anon_key
+    assert after.anon_key_asymmetric == before.anon_key_asymmetric
+    assert after.secret_key == before.secret_key
+    assert open_secrets(path, "ref") == after
 
 
 def test_a_file_open_to_others_is_refused(tmp_path: Path) -> None:

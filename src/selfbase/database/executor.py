@@ -191,10 +191,10 @@ class Executor:
                 on_lost=self._on_lost,
             )
         except DatabaseFailure as failure:
-            self._opening = None
             self._fail_waiters(failure)
             return
-        self._opening = None
+        finally:
+            self._opening = None
         if self._closed:
             link.close()
             return

@@ -7,6 +7,7 @@ Source: PostgreSQL documentation, 32.5 (pipeline mode); psycopg 3 `pq` package.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -101,6 +102,8 @@ class Link:
 
     def submit(self, batch: Batch, *, fresh: bool = False) -> Job:
         """Sends the batch.  `fresh` ignores statements prepared earlier.  Raises ConnectionLost."""
+        if self.lost:  # between being chosen and being used
+            raise ConnectionLost("the connection to the database was lost", sent=False)
         job = Job(batch, self._loop.create_future())
         job.started_s = time.monotonic()
         try:
@@ -280,7 +283,8 @@ class Link:
         """Asks the server to stop what this connection runs now, over a connection of its own."""
         if not self.lost:
             canceller = self._conn.get_cancel()
-            await self._loop.run_in_executor(None, canceller.cancel)
+            with contextlib.suppress(psycopg.Error):  # the server is gone, and with it the query
+                await self._loop.run_in_executor(None, canceller.cancel)
 
     def close(self) -> None:
         self._break("closed by us")
@@ -310,17 +314,23 @@ async def open_link(
 ) -> Link:
     """Connects without blocking the loop.  Raises DatabaseUnavailable."""
     loop = asyncio.get_running_loop()
-    conn = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        conn = pq.PGconn.connect_start(conninfo.encode())
+    except psycopg.Error as error:
+        raise DatabaseUnavailable(str(error)) from error
     try:
         async with asyncio.timeout(timeout_s):
             await _connect(conn, loop)
+        return Link(conn, loop, on_free=on_free, on_lost=on_lost)
     except TimeoutError:
         conn.finish()
         raise DatabaseUnavailable(f"the database did not answer within {timeout_s:g} s") from None
+    except (psycopg.Error, OSError) as error:  # it went away while we were getting ready
+        conn.finish()
+        raise DatabaseUnavailable(str(error)) from error
     except BaseException:
         conn.finish()
         raise
-    return Link(conn, loop, on_free=on_free, on_lost=on_lost)
 
 
 async def _connect(conn: PGconn, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,16 +1,19 @@
 """The secrets of one project: made once, kept in one file that only its owner may read.
 
 The file is TOML with mode 0600.  Values missing from an older file are made and added; values in
-it are never replaced.  Nothing here is ever logged.
+it are kept, except role tokens that do not fit their key any more.  Nothing here is ever logged.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
 import stat
 import time
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,14 @@ from selfbase.identity.apikeys import (
     KeyRing,
     make_opaque_key,
 )
-from selfbase.identity.tokens import Key, key_from_jwk, key_from_secret, sign_token
+from selfbase.identity.tokens import (
+    Key,
+    TokenInvalid,
+    TokenVerifier,
+    key_from_jwk,
+    key_from_secret,
+    sign_token,
+)
 from selfbase.kit.failures import ConfigurationError
 
 KEY_YEARS = 10
@@ -98,7 +108,8 @@ class Secrets:
 def make_secrets(
     ref: str, known: dict[str, Any] | None = None, now_s: int | None = None
 ) -> Secrets:
-    """New secrets; what `known` holds already is kept, and what derives from it follows it."""
+    """New secrets; what `known` holds already is kept, and what derives from it follows it: keys
+    that another secret has signed, because somebody changed it, are made anew."""
     given = dict(known or {})
     issued = int(time.time()) if now_s is None else now_s
 
@@ -114,7 +125,10 @@ def make_secrets(
     signing_key = keep("signing_key", _make_signing_key())
     shared, private = key_from_secret(jwt_secret), key_from_jwk(orjson.loads(signing_key))
 
-    def role_token(key: Key, role: str) -> str:
+    def keep_token(name: str, key: Key, role: str) -> str:
+        kept = given.get(name)
+        if isinstance(kept, str) and _is_signed_by(key, kept):
+            return kept
         claims = {"iss": "supabase", "ref": ref, "role": role, "iat": issued}
         return sign_token(key, {**claims, "exp": issued + KEY_YEARS * _YEAR_S})
 
@@ -124,11 +138,11 @@ def make_secrets(
         ref=ref,
         jwt_secret=jwt_secret,
         signing_key=signing_key,
-        anon_key=keep("anon_key", role_token(shared, "anon")),
-        service_role_key=keep("service_role_key", role_token(shared, "service_role")),
-        anon_key_asymmetric=keep("anon_key_asymmetric", role_token(private, "anon")),
-        service_role_key_asymmetric=keep(
-            "service_role_key_asymmetric", role_token(private, "service_role")
+        anon_key=keep_token("anon_key", shared, "anon"),
+        service_role_key=keep_token("service_role_key", shared, "service_role"),
+        anon_key_asymmetric=keep_token("anon_key_asymmetric", private, "anon"),
+        service_role_key_asymmetric=keep_token(
+            "service_role_key_asymmetric", private, "service_role"
         ),
         publishable_key=keep("publishable_key", make_opaque_key(PUBLISHABLE_PREFIX, ref)),
         secret_key=keep("secret_key", make_opaque_key(SECRET_PREFIX, ref)),
@@ -144,6 +158,15 @@ def make_secrets(
     )
 
 
+def _is_signed_by(key: Key, token: str) -> bool:
+    try:
+        TokenVerifier((key,)).verify(token)
+    except TokenInvalid as error:
+        # One that is out of time stays: its owner may have meant it to end.
+        return error.reason in ("expired", "not_yet_valid", "issued_in_future")
+    return True
+
+
 def _make_signing_key() -> str:
     jwk = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
     jwk.update({"alg": "ES256", "use": "sig", "kid": secrets.token_hex(16)})
@@ -153,8 +176,25 @@ def _make_signing_key() -> str:
 def open_secrets(path: Path, ref: str) -> Secrets:
     """Reads the file, makes what is missing, and writes it back when something was made.
 
-    Raises ConfigurationError when the file cannot be read as TOML or is open to others.
+    Processes that come at once get the same.  Raises ConfigurationError when the file cannot be read
+    as TOML or is open to others.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(path.parent):
+        return _open_alone(path, ref)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_alone(path: Path, ref: str) -> Secrets:
     known: dict[str, Any] = {}
     if path.exists():
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -179,7 +219,6 @@ def _write(path: Path, made: Secrets) -> None:
             tables.extend(f"{name} = {_toml_text(text)}\n" for name, text in value.items())
         else:
             lines.append(f"{spec.name} = {_toml_text(value)}\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed, so that a crash leaves the old file or the new one, never half.
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
