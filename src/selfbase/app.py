@@ -188,11 +188,13 @@ async def collect_orphans(project: Project, *, dry_run: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Standalone:
-    """One service alone: the port its upstream listens on, and the variable that names it."""
+    """One service alone: the port its upstream listens on, and the variables that name port and
+    host there, strongest first."""
 
     name: str
     port: int
-    port_variable: str
+    port_variables: tuple[str, ...]
+    host_variables: tuple[str, ...] = ()
 
     def make(self, layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
         """The service, set by its upstream's environment names alone."""
@@ -230,12 +232,12 @@ class _Beside:
 STANDALONE: Mapping[str, Standalone] = {
     kind.name: kind
     for kind in (
-        Standalone("rest", 3000, "PGRST_SERVER_PORT"),
-        Standalone("auth", 9999, "PORT"),
-        Standalone("storage", 5000, "SERVER_PORT"),
-        Standalone("realtime", 4000, "PORT"),
-        Standalone("meta", 8080, "PG_META_PORT"),
-        Standalone("images", 5001, "PORT"),
+        Standalone("rest", 3000, ("PGRST_SERVER_PORT",), ("PGRST_SERVER_HOST",)),
+        Standalone("auth", 9999, ("GOTRUE_API_PORT", "PORT"), ("GOTRUE_API_HOST",)),
+        Standalone("storage", 5000, ("SERVER_PORT", "PORT"), ("SERVER_HOST", "HOST")),
+        Standalone("realtime", 4000, ("PORT",)),
+        Standalone("meta", 8080, ("PG_META_PORT",), ("PG_META_HOST",)),
+        Standalone("images", 5001, ("PORT",)),
     )
 }
 

@@ -16,7 +16,10 @@ import pyvips
 from tests.support.installation import Installation, wait_until
 from tests.support.postgres import PASSWORD, FreshDatabase
 
+from selfbase.app import STANDALONE
+from selfbase.cli.serving import plan_address
 from selfbase.database.ports import find_free_port
+from selfbase.kit.failures import ConfigurationError
 
 SECRET = "a shared secret of more than thirty-two characters"
 SERVICE = jwt.encode({"role": "service_role"}, SECRET)
@@ -162,6 +165,29 @@ def test_meta(installation: Installation, fresh_database: FreshDatabase) -> None
 def test_images(installation: Installation) -> None:
     with serving(installation, "images", {}) as url:
         assert get(f"{url}/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("service", "variables", "address"),
+    [
+        ("rest", {}, ("127.0.0.1", 3000)),
+        ("rest", {"PGRST_SERVER_HOST": "!4", "PGRST_SERVER_PORT": "3001"}, ("0.0.0.0", 3001)),
+        ("auth", {"GOTRUE_API_HOST": "0.0.0.0", "GOTRUE_API_PORT": "9998"}, ("0.0.0.0", 9998)),
+        ("auth", {"PORT": "9997"}, ("127.0.0.1", 9997)),
+        ("storage", {"SERVER_PORT": "5001", "PORT": "5002", "HOST": "::"}, ("::", 5001)),
+        ("meta", {"PG_META_HOST": "0.0.0.0"}, ("0.0.0.0", 8080)),
+    ],
+)
+def test_a_service_listens_where_its_upstream_would(
+    service: str, variables: dict[str, str], address: tuple[str, int]
+) -> None:
+    assert plan_address(STANDALONE[service], None, None, variables) == address
+    assert plan_address(STANDALONE[service], "10.0.0.1", 7, variables) == ("10.0.0.1", 7)
+
+
+def test_what_is_no_port_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="auth: the port is a number"):
+        plan_address(STANDALONE["auth"], None, None, {"PORT": "tcp://10.0.0.1:80"})
 
 
 def test_a_missing_setting_is_named(installation: Installation) -> None:

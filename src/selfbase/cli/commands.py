@@ -128,19 +128,34 @@ def _start_detached(context: Context, *, quiet: bool) -> None:
             env=environment,
             start_new_session=True,
         )
+    try:
+        state = _wait_for_start(context, process)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+    if state is None and process.returncode is not None:
+        sys.stderr.write(report.read_text())
+        sys.exit(process.returncode or 1)
+    if state is None:
+        process.terminate()
+        fail("The start took too long", f"See the logs in {context.layout.logs_dir}")
+    if not quiet:
+        _print_status(context, state, "pretty")
+
+
+def _wait_for_start(context: Context, process: subprocess.Popen[bytes]) -> State | None:
+    """What the started process says of itself when it is ready; None when it ended, or takes too
+    long."""
     deadline_s = time.monotonic() + START_WAIT_S
     while time.monotonic() < deadline_s:
         state = find_state(context.layout)
         if state is not None and state.pid == process.pid and state.status != "starting":
-            if not quiet:
-                _print_status(context, state, "pretty")
-            return
+            return state
         if process.poll() is not None:
-            sys.stderr.write(report.read_text())
-            sys.exit(process.returncode or 1)
+            return None
         time.sleep(0.02)
-    process.terminate()
-    fail("The start took too long", f"See the logs in {context.layout.logs_dir}")
+    return None
 
 
 FLAGS = {
@@ -214,14 +229,29 @@ def _purge(context: Context) -> None:
 @cli.command()
 @start_options
 def restart(directory: str | None, detach: bool, quiet: bool, **options: Any) -> None:
-    """Stop and start again."""
+    """Stop and start again, with the options it was started with unless others are given."""
     with told_errors():
-        context = open_context(directory, plan_overrides(options))
+        given = {k: v for k, v in plan_overrides(options).items() if v is not None}
+        state = find_state(open_context(directory).layout)
+        context = open_context(directory, {**(keep_overrides(state) if state else {}), **given})
+        if state is not None and state.external_database and not context.stack().db_url:
+            fail("The project runs on an external database", "Name it again with --db-url.")
         _stop(context)
         if detach:
             _start_detached(context, quiet=quiet)
         else:
             _start_here(context, quiet=quiet)
+
+
+def keep_overrides(state: State) -> dict[str, Any]:
+    """What a project was started with; ports that it chose stay what they are."""
+    chosen = {
+        "stack.api_port": state.api_port,
+        "stack.db_port": state.db_port,
+        "stack.mail_port": state.mail_port,
+    }
+    ports = {name: str(port) for name, port in chosen.items() if name in state.overrides and port}
+    return {**state.overrides, **ports}
 
 
 @cli.command()
@@ -274,7 +304,11 @@ def logs(
         def show(line: dict[str, Any]) -> None:
             click.echo(orjson.dumps(line).decode() if as_json else render_line(line))
 
-        for line in deque(read_logs(folder, service), maxlen=lines):
+        last = deque(read_logs(folder, service), maxlen=lines)
+        if service is not None and not last and not follow:
+            known = sorted({str(line.get("service")) for line in read_logs(folder)})
+            fail(f"{service} has written nothing", f"Who has: {', '.join(known)}")
+        for line in last:
             show(line)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
@@ -336,9 +370,9 @@ def doctor(directory: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("service")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", help="Default: as its upstream's variables say, else 127.0.0.1.")
 @click.option("--port", type=int, help="Default: the port its upstream uses.")
-def serve(service: str, host: str, port: int | None) -> None:
+def serve(service: str, host: str | None, port: int | None) -> None:
     """Run one SERVICE alone, configured by the environment names of its upstream."""
     from selfbase.cli.serving import serve_service
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from selfbase.workspace.layout import Layout
 
@@ -25,7 +25,8 @@ RETRY_S = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Addresses and process ids.  `db_url` has no password in it."""
+    """Addresses and process ids.  `overrides` are the settings of the command line but for the
+    database's URL, which may hold a password."""
 
     pid: int
     started_at: str
@@ -38,6 +39,7 @@ class State:
     admin_port: int
     external_database: bool
     workspace: str
+    overrides: dict[str, Any] = field(default_factory=dict)
     workers: list[int] = field(default_factory=list)
     postgres_pid: int | None = None
     status: str = "starting"

@@ -383,6 +383,11 @@ class Supervisor:
             admin_port=self._ports.admin,
             external_database=bool(self._stack.db_url),
             workspace=str(self._options.workspace),
+            overrides={
+                name: value
+                for name, value in self._options.overrides.items()
+                if name != "stack.db_url"
+            },
         )
 
     def _publish(self, **changes: Any) -> None:
