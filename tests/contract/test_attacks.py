@@ -131,10 +131,7 @@ def test_a_body_that_is_too_large_is_refused_by_every_service(todos: Installatio
     headers = {"apikey": values["SECRET_KEY"], "content-type": "application/json"}
     body = b'{"a":"' + b"x" * 60 * 1024 * 1024 + b'"}'
     for path in ("/auth/v1/signup", "/realtime/v1/api/broadcast", "/pg/query"):
-        try:
-            answer = httpx.post(values["API_URL"] + path, headers=headers, content=body, timeout=60)
-        except httpx.WriteError:
-            continue  # the server had answered and closed before all of it was sent
+        answer = httpx.post(values["API_URL"] + path, headers=headers, content=body, timeout=60)
         assert answer.status_code in (400, 413), path
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -131,6 +132,42 @@ async def test_a_body_over_the_limit_is_refused_and_the_connection_ends(echo: Se
     )
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("status", [413, 414])
+async def test_a_client_that_is_still_sending_hears_why_it_is_refused(
+    echo: Served, status: int
+) -> None:
+    """Closed at once, the kernel would reset the connection and drop the answer."""
+    data = {
+        413: b"POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n",
+        414: b"GET /",
+    }[status]
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo[1])
+    writer.write(data)
+    for _ in range(100):  # more than all buffers between us hold
+        writer.write(b"a" * 200_000)
+        await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 20)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.endswith(b"}")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_refused_client_that_never_ends_is_cut() -> None:
+    server = Server(Echo(), Events(), limits=replace(LIMITS, linger_timeout_s=0.2))
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.listen("127.0.0.1", 0))
+    writer.write(b"GET /" + b"a" * 20_000)
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 414 ")
+    with pytest.raises(ConnectionError):  # the reset
+        async with asyncio.timeout(20):
+            while True:
+                writer.write(b"a" * 1000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+    writer.transport.abort()
+    await server.close()
 
 
 async def test_pipelined_requests_are_answered_in_order(echo: Served) -> None:

@@ -134,3 +134,11 @@ def test_seeds_run_once_and_a_changed_one_is_only_noted(
     assert seed() == []
     assert said[-1] == "supabase/seed.sql has changed since it was run; it is not run again"
     assert rows(fresh_database, "select n from seeded order by n") == [(1,), (2,), (3,)]
+
+
+def test_the_first_dump_of_old_versions_of_the_cli_is_passed_over(tmp_path: Path) -> None:
+    for name in ("20211208000000_init.sql", "20211208000001_init.sql", "20211210000000_t.sql"):
+        (tmp_path / name).write_text("select 1")
+    assert [m.version for m in list_migrations(tmp_path)] == ["20211208000001", "20211210000000"]
+    (tmp_path / "20211208000000_init.sql").rename(tmp_path / "20211208000000_start.sql")
+    assert len(list_migrations(tmp_path)) == 3

@@ -71,6 +71,8 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._paused = False
         self._closing = False
+        self._unread = False
+        self._lingering = False
         self._writable = asyncio.Event()
         self._writable.set()
         self.deadline_s = math.inf
@@ -83,7 +85,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         if not self._server.admit(self):
-            self._refuse(Refused(503, "Too many connections"))
+            self._write_refusal(Refused(503, "Too many connections"))
+            transport.close()
             return
         self._set_deadline(self._limits.idle_timeout_s)
 
@@ -102,6 +105,8 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
         if self._socket is not None:
             self._socket.feed(data)
             return
@@ -278,7 +283,7 @@ class Connection(asyncio.Protocol):
             self._current = None
             self._task = None
             if self._closing or self._server.draining:
-                self.transport.close()
+                self._end()
             elif not self.transport.is_closing():
                 self._set_deadline(self._limits.idle_timeout_s)
 
@@ -293,6 +298,7 @@ class Connection(asyncio.Protocol):
         if body is not None and not body.is_finished:
             # The rest of the body is unwanted, and reading past it could take for ever.
             keep_alive = False
+            self._unread = True
             body.discard()
         if self.transport.is_closing():
             await _discard(response)
@@ -431,10 +437,32 @@ class Connection(asyncio.Protocol):
             if self._incoming is not None:
                 self._incoming.lose()
             return
+        self._unread = True
+        self._write_refusal(refused)
+        self._end()
+
+    def _write_refusal(self, refused: Refused) -> None:
+        self._closing = True
         response = json_response({"message": refused.message}, refused.status)
         body = response.body if isinstance(response.body, bytes) else b""
         self.transport.write(self._render_head(response, False) + body)
-        self.transport.close()
+
+    def _end(self) -> None:
+        """Closes the connection after what was written.
+
+        While its client still sends, closing would make the kernel reset the connection, and the
+        answer could be lost on its way.  So what comes is dropped until the client has read it.
+        """
+        if not self._unread or self._server.draining or self.transport.is_closing():
+            self.transport.close()
+            return
+        if not self._lingering and self.transport.can_write_eof():
+            self._lingering = True
+            self.transport.write_eof()
+            self.resume_reading()
+            self._set_deadline(self._limits.linger_timeout_s)
+        elif not self._lingering:
+            self.transport.close()
 
     def drain(self) -> None:
         """Ends the connection when its work is done: at once if there is none."""
@@ -459,7 +487,9 @@ class Connection(asyncio.Protocol):
         self._clear_deadline()
         if self._task is not None:
             return
-        if self._head_bytes:
+        if self._lingering:
+            self.transport.abort()
+        elif self._head_bytes:
             self._refuse(Refused(408, "The request did not arrive in time"))
         else:
             self.transport.close()

@@ -18,6 +18,7 @@ class HttpLimits:
     body_timeout_s: float = 30.0
     idle_timeout_s: float = 75.0
     write_timeout_s: float = 60.0
+    linger_timeout_s: float = 30.0
     body_buffer_bytes: int = 256 * KiB
     write_buffer_bytes: int = 256 * KiB
     pipelined_max: int = 16

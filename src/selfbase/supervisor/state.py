@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from selfbase.kit.failures import Failure
 from selfbase.workspace.layout import Layout
 
 # Whoever only looks whether the lock is held has it for an instant itself.
@@ -47,9 +48,13 @@ class State:
 
 
 def write_state(layout: Layout, state: State) -> None:
+    """Raises Failure where it cannot be written, as on a full disk."""
     beside = layout.state_path.with_suffix(".new")
-    beside.write_text(json.dumps(asdict(state), indent=1))
-    beside.replace(layout.state_path)
+    try:
+        beside.write_text(json.dumps(asdict(state), indent=1))
+        beside.replace(layout.state_path)
+    except OSError as error:
+        raise Failure(f"{layout.state_path} cannot be written: {error.strerror}") from error
 
 
 def find_state(layout: Layout) -> State | None:

@@ -397,4 +397,7 @@ class Supervisor:
             postgres_pid=self._cluster.pid if self._cluster else None,
             **changes,
         )
-        write_state(self.layout, self._state)
+        try:
+            write_state(self.layout, self._state)
+        except Failure as failure:  # other commands see what was, and serving goes on
+            self._note("state.unwritten", level="error", error=failure.message)

@@ -50,15 +50,21 @@ class Migration:
 
 
 def list_migrations(folder: Path) -> list[Migration]:
-    """The migrations of a folder in the order of their names; other files are passed over."""
+    """The migrations of a folder in the order of their names; other files are passed over, and so
+    is the dump of the whole schema with which old versions of the CLI began a folder."""
     if not folder.is_dir():
         return []
     found = []
-    for path in sorted(folder.iterdir(), key=lambda item: item.name):
+    for number, path in enumerate(sorted(folder.iterdir(), key=lambda item: item.name)):
         match = _FILE.match(path.name)
-        if match and path.is_file():
+        is_old_dump = number == 0 and match and match[2] == "init" and _is_before_2021_12(match[1])
+        if match and path.is_file() and not is_old_dump:
             found.append(Migration(match[1], match[2], path))
     return found
+
+
+def _is_before_2021_12(version: str) -> bool:
+    return len(version) == 14 and version < "20211209000000"
 
 
 def plan_pending(local: Sequence[Migration], applied: Sequence[str]) -> list[Migration]:
