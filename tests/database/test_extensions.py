@@ -234,6 +234,23 @@ def test_name_based_uuids(
     assert row == (uuid.uuid3(namespace, name), uuid.uuid5(namespace, name))
 
 
+def test_uuids_in_a_database_that_has_nothing_else(server: Cluster) -> None:
+    """As migration tools make one to try migrations in."""
+    with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+        connection.execute("create database bare template template1 owner postgres")
+    try:
+        with psycopg.connect(server.superuser_dsn("bare", "postgres")) as connection:
+            connection.execute('create extension if not exists "uuid-ossp"')
+            made = connection.execute(
+                "select uuid_generate_v5(uuid_ns_dns(), 'example.org'), uuid_generate_v1mc()"
+            ).fetchone()
+        assert made is not None
+        assert made[0] == uuid.uuid5(uuid.NAMESPACE_DNS, "example.org")
+    finally:
+        with psycopg.connect(server.superuser_dsn(), autocommit=True) as connection:
+            connection.execute("drop database bare with (force)")
+
+
 def test_uuid_constants(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     row = connection.execute(
         "select extensions.uuid_nil(), extensions.uuid_ns_dns(), extensions.uuid_ns_url(),"

@@ -131,7 +131,7 @@ def test_a_killed_postgres_is_replaced_and_recovers(installation: Installation) 
 
 
 def test_a_worker_that_answers_nothing_is_replaced(installation: Installation) -> None:
-    installation.environment["SELFBASE_WORKER_PROBE_S"] = "0.5"
+    installation.environment["SELFBASE_WORKER_PROBE_S"] = "1"
     installation.start()
     [worker] = installation.state()["workers"]
     os.kill(worker, signal.SIGSTOP)
