@@ -7,7 +7,7 @@ import pytest
 from selfbase.database.ports import find_free_port
 from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.settings import EnvLayer, TomlLayer, load_settings
-from selfbase.supervisor.options import plan_overrides, plan_ports
+from selfbase.supervisor.options import Ports, plan_overrides, plan_ports, render_public_url
 from selfbase.workspace.settings import StackSettings
 
 STACK = replace(
@@ -43,6 +43,21 @@ def test_a_number_given_twice_is_told() -> None:
 def test_what_is_not_built_needs_no_port() -> None:
     ports = plan_ports(replace(STACK, mail_enabled=False, db_url="postgresql://elsewhere/x"))
     assert (ports.db, ports.mail, ports.smtp) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5"),
+        ("0.0.0.0", "http://127.0.0.1:5"),
+        ("::", "http://[::1]:5"),
+        ("fd00::7", "http://[fd00::7]:5"),
+        ("db.internal", "http://db.internal:5"),
+    ],
+)
+def test_where_clients_connect(host: str, url: str) -> None:
+    ports = Ports(api=5, db=None, mail=None, smtp=None, admin=6)
+    assert render_public_url(replace(STACK, host=host), ports) == url
 
 
 @pytest.mark.parametrize("port", ["auto", "23456"])

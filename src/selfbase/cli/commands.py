@@ -322,12 +322,15 @@ def logs(
 def psql(directory: str | None, arguments: tuple[str, ...]) -> None:
     """Open psql on the project's database as postgres; ARGUMENTS go to psql."""
     from selfbase.database.binaries import find_binaries
+    from selfbase.supervisor.options import render_host
 
     with told_errors():
         context = open_context(directory)
         state = find_state(context.layout)
-        if state is None or state.db_port is None:
-            fail("No database of ours runs here", "Start it with: selfbase start")
+        if state is None:
+            fail(f"Nothing runs in {context.layout.root}", "Start it with: selfbase start")
+        if state.db_port is None:
+            fail("The project runs on an external database", 'Use: psql "$SELFBASE_DB_URL"')
         secrets = context.read_secrets()
         binaries = find_binaries(context.stack().postgres)
         bundled = Path(binaries.bin_dir) / "psql"
@@ -339,7 +342,8 @@ def psql(directory: str | None, arguments: tuple[str, ...]) -> None:
             **(binaries.environment() if bundled.exists() else {}),
             "PGPASSWORD": str(secrets.get("database_passwords", {}).get("postgres", "")),
         }
-        where = f"host=127.0.0.1 port={state.db_port} user=postgres dbname=postgres"
+        host = render_host(state.host).strip("[]")
+        where = f"host={host} port={state.db_port} user=postgres dbname=postgres"
         os.execve(program, [program, where, *arguments], environment)  # noqa: S606
 
 

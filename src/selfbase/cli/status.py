@@ -12,6 +12,7 @@ from urllib.parse import quote
 import click
 import orjson
 
+from selfbase.supervisor.options import render_host
 from selfbase.supervisor.state import State
 
 S3_REGION = "local"
@@ -39,8 +40,8 @@ def make_values(state: State, secrets: Mapping[str, Any]) -> dict[str, str]:
     }
     if state.db_port is not None:
         password = quote(str(passwords.get("postgres", "")), safe="")
-        host = "127.0.0.1" if state.host == "0.0.0.0" else state.host  # noqa: S104
-        values["DB_URL"] = f"postgresql://postgres:{password}@{host}:{state.db_port}/postgres"
+        where = f"{render_host(state.host)}:{state.db_port}"
+        values["DB_URL"] = f"postgresql://postgres:{password}@{where}/postgres"
     if state.mail_port is not None:
         values["MAILPIT_URL"] = values["INBUCKET_URL"] = f"http://127.0.0.1:{state.mail_port}"
     return values

@@ -114,6 +114,10 @@ def render_public_url(stack: StackSettings, ports: Ports) -> str:
     """The address clients use, without a trailing slash."""
     if stack.public_url:
         return stack.public_url.rstrip("/")
-    host = "127.0.0.1" if stack.host in ("0.0.0.0", "::", "127.0.0.1") else stack.host  # noqa: S104
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{ports.api}"
+    return f"http://{render_host(stack.host)}:{ports.api}"
+
+
+def render_host(host: str) -> str:
+    """A host to listen on as one to connect to, in the form of a URL."""
+    named = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"[{named}]" if ":" in named else named

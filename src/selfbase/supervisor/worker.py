@@ -121,8 +121,11 @@ def run_worker(environment: dict[str, str]) -> int:
             return 1
         finally:
             log.close()
-        if is_orphan and orders.trusted and is_last_worker(mine):
-            _end_cluster(layout)
+        if is_orphan:
+            if orders.trusted and is_last_worker(mine):
+                _end_cluster(layout)
+            # A thread that does not end must not hold up the next start, which waits for us.
+            os._exit(0)
     return 0
 
 
