@@ -208,3 +208,11 @@ def test_small_commands(installation: Installation, command: str) -> None:
     done = installation.run(command, check=False)
     assert "Traceback" not in done.stderr
     assert done.stdout.strip()
+
+
+def test_config_cuts_no_name_short(installation: Installation) -> None:
+    installation.environment["SELFBASE_GATEWAY_RATE_LIMIT_PER_S"] = "2.5"
+    lines = installation.run("config").stdout.splitlines()
+    [limit] = [line.split() for line in lines if line.startswith("gateway.rate_limit_per_s ")]
+    assert limit[1:] == ["2.5", "environment", "SELFBASE_GATEWAY_RATE_LIMIT_PER_S"]
+    assert any("GOTRUE_MFA_RATE_LIMIT_CHALLENGE_AND_VERIFY" in line for line in lines)

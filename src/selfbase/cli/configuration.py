@@ -9,6 +9,9 @@ from selfbase.app import load_settings_classes
 from selfbase.cli.context import Context
 from selfbase.kit.settings import Effective, load_with_origins
 
+# Lines of a pipe are for programs such as grep, which want each setting on one.
+PIPED_WIDTH = 1000
+
 
 def list_effective(context: Context) -> list[Effective]:
     """All settings of the stack and its services, in the order of their declaration."""
@@ -34,11 +37,20 @@ def print_effective(rows: list[Effective], *, as_json: bool) -> None:
         click.echo(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode())
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("Setting", "Value", "From", "Variable", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("Setting", "Value", "From", "Variable"):
+        table.add_column(title, overflow="fold")  # cut short, a name is of no use
     for row in rows:
         style = None if row.origin == "default" else "bold"
-        variable = row.info.env[0] if row.info.env else ""
-        table.add_row(f"{row.owner}.{row.field}", row.shown(), row.origin, variable, style=style)
-    Console(soft_wrap=True, highlight=False).print(table)
+        own = f"SELFBASE_{row.owner}_{row.field}".upper()
+        variable = row.info.env[0] if row.info.env else own
+        table.add_row(
+            f"{row.owner}.{row.field}", escape(row.shown()), row.origin, variable, style=style
+        )
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
