@@ -20,7 +20,7 @@ from selfbase.kit.events import Events
 from selfbase.kit.failures import ConfigurationError, Unavailable
 from selfbase.kit.settings import EnvLayer, TomlLayer, load_settings
 from selfbase.project import Project
-from selfbase.workspace.config_toml import open_user_folder
+from selfbase.workspace.config_toml import list_secrets, open_user_folder
 from selfbase.workspace.dsn import plan_passwords, split_admin_url
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.settings import StackSettings
@@ -60,7 +60,7 @@ def _prepare() -> Project:
         raise ConfigurationError("SELFBASE_DB_URL is not set", hint="Name the database's URL.")
     layout = Layout(Path(os.environ.get("SELFBASE_DIR", ".selfbase")).resolve())
     layout.make()
-    secrets = open_secrets(layout.secrets_path, stack.project_ref)
+    secrets = open_secrets(layout.secrets_path, stack.project_ref, list_secrets(folder))
     where, administrator = split_admin_url(stack.db_url)
     passwords = plan_passwords(secrets.database_passwords, administrator)
     bootstrap(administrator, passwords.to_set)

@@ -74,4 +74,4 @@ class Project:
 
     def __post_init__(self) -> None:
         self.tokens = TokenVerifier(self.secrets.keys())
-        self.keys: KeyRing = self.secrets.key_ring()
+        self.keys: KeyRing = self.secrets.key_ring(self.tokens)

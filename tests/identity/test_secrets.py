@@ -7,12 +7,19 @@ import re
 import tomllib
 from base64 import urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 
+import jwt
+import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_curve_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from selfbase.identity.secrets import open_secrets
-from selfbase.identity.tokens import TokenVerifier
+from selfbase.identity.secrets import make_secrets, open_secrets
+from selfbase.identity.tokens import TokenVerifier, sign_token
 from selfbase.kit.failures import ConfigurationError
 
 
@@ -54,6 +61,55 @@ def test_keys_follow_a_secret_that_was_changed_and_nothing_else_does(tmp_path: P
     assert after.anon_key_asymmetric == before.anon_key_asymmetric
     assert after.secret_key == before.secret_key
     assert open_secrets(path, "ref") == after
+
+
+def test_what_the_config_decides_takes_the_place_of_what_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.toml"
+    first = open_secrets(path, "ref")
+    rsa = RSAAlgorithm.to_jwk(generate_private_key(65537, 2048), as_dict=True)
+    older = ECAlgorithm.to_jwk(generate_curve_key(SECP256R1()), as_dict=True)
+    keys = [{**rsa, "kid": "new", "alg": "RS256"}, {**older, "kid": "old"}]
+    given = {
+        "jwt_secret": "a secret of the config, long enough for HS256",
+        "signing_key": orjson.dumps(keys).decode(),
+        "publishable_key": "sb_publishable_given",
+        "anon_key": "",
+    }
+    opened = open_secrets(path, "ref", given)
+    assert list(map(attrgetter("kid"), opened.keys())) == ["new", "old", None]
+    assert opened.secret_key == first.secret_key
+    verifier = TokenVerifier(opened.keys())
+    for name in ("anon_key", "service_role_key", "anon_key_asymmetric"):
+        assert getattr(opened, name) != getattr(first, name)
+        verifier.verify(getattr(opened, name))
+    assert open_secrets(path, "ref", given) == opened
+    assert open_secrets(path, "ref") == opened
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"kty": "RSA"}', "[1]"])
+def test_a_signing_key_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="signing key"):
+        open_secrets(tmp_path / "secrets.toml", "ref", {"signing_key": text})
+
+
+def test_role_tokens_of_the_projects_keys_are_keys() -> None:
+    made, other = make_secrets("ref"), make_secrets("ref")
+    ring = made.key_ring(TokenVerifier(made.keys()))
+    signing = made.keys()[0]
+    found = ring.find(sign_token(signing, {"role": "service_role", "iss": "somebody"}))
+    assert found is not None
+    assert found.role == "service_role"
+    refused = [
+        sign_token(signing, {"role": "authenticated"}),
+        sign_token(signing, {"role": "service_role", "sub": "a-person"}),
+        sign_token(signing, {"role": "anon", "exp": 1}),
+        sign_token(other.keys()[0], {"role": "anon"}),
+        sign_token(other.keys()[1], {"role": "service_role"}),
+        jwt.encode({"role": "service_role"}, "", "none"),
+        "a.b.c",
+    ]
+    assert [ring.find(value) for value in refused] == [None] * len(refused)
+    assert made.key_ring().find(sign_token(signing, {"role": "anon"})) is None
 
 
 def test_a_file_open_to_others_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.settings import EnvLayer, TomlLayer, ValuesLayer, load_settings
-from selfbase.workspace.config_toml import open_user_folder
+from selfbase.workspace.config_toml import list_secrets, open_user_folder
 from selfbase.workspace.dotenv import parse_dotenv
 from selfbase.workspace.settings import StackSettings
 
@@ -54,6 +54,22 @@ def test_the_strongest_source_of_a_setting_wins(tmp_path: Path) -> None:
         4,
         "54324",
     )
+
+
+def test_secrets_that_the_file_decides(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    config = tmp_path / "supabase" / "config.toml"
+    config.write_text(
+        '[auth]\njwt_secret = "env(JWT)"\nanon_key = ""\nsecret_key = "sb_secret_x"\n'
+        'signing_keys_path = "./keys.json"\n'
+    )
+    with pytest.raises(ConfigurationError, match=r"signing_keys_path is no file: \./keys\.json"):
+        open_user_folder(tmp_path, {})
+    (tmp_path / "supabase" / "keys.json").write_text("[{}]")
+    given = list_secrets(open_user_folder(tmp_path, {"JWT": "shared"}))
+    assert given == {"jwt_secret": "shared", "secret_key": "sb_secret_x", "signing_key": "[{}]"}
+    config.write_text("auth = 3\n")
+    assert list_secrets(open_user_folder(tmp_path, {})) == {}
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfbase.auth.settings_cli import CliToml
 from selfbase.auth.settings_general import GeneralSettings
 from selfbase.auth.settings_layers import OWNER, load_prefixed
 from selfbase.auth.settings_mail import (
@@ -50,7 +51,7 @@ class AuthSettings(GeneralSettings, SecuritySettings, MailSettings, SmsSettings,
 
 def load_auth_settings(layers: Sequence[Layer]) -> AuthSettings:
     """Builds the settings.  Raises ConfigurationError naming the variable and its problem."""
-    translated = [_CliToml(layer) if isinstance(layer, TomlLayer) else layer for layer in layers]
+    translated = [CliToml(layer) if isinstance(layer, TomlLayer) else layer for layer in layers]
     flat = load_settings(AuthSettings, translated, owner=OWNER)
     hooks = {
         name: load_prefixed(
@@ -138,43 +139,3 @@ def insert_runtime(layers: Sequence[Layer], values: Mapping[str, Any]) -> tuple[
     """The layers with the run-time ones in their place: above config.toml, below the environment."""
     place = next((i for i, layer in enumerate(layers) if isinstance(layer, TomlLayer)), len(layers))
     return (*layers[:place], RuntimeLayer(values), *layers[place:])
-
-
-@dataclass(frozen=True)
-class _CliToml:
-    """The CLI's file says some things the other way round; this layer turns them."""
-
-    inner: TomlLayer
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    def find(self, owner: str, field_name: str, info: SettingInfo) -> Any:
-        inverse = _INVERSE.get(field_name)
-        if inverse is not None:
-            raw = self.inner.find(owner, field_name, dataclasses.replace(info, toml=inverse))
-            return None if raw is None else not raw
-        value = self.inner.find(owner, field_name, info)
-        if field_name == "password_required_characters" and isinstance(value, str):
-            return _REQUIREMENTS.get(value, value)
-        if field_name == "smtp_host" and value is not None:
-            enabled = self.inner.find(
-                owner, "", dataclasses.replace(info, toml="auth.email.smtp.enabled")
-            )
-            return None if enabled is False else value
-        return value
-
-
-_INVERSE = {
-    "disable_signup": "auth.enable_signup",
-    "mailer_autoconfirm": "auth.email.enable_confirmations",
-    "sms_autoconfirm": "auth.sms.enable_confirmations",
-}
-_LOWER, _UPPER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"
-_SYMBOLS = r"""!@#$%^&*()_+-=[]{};'\\:"|<>?,./`~"""
-_REQUIREMENTS = {
-    "letters_digits": f"{_LOWER}{_UPPER}:{_DIGITS}",
-    "lower_upper_letters_digits": f"{_LOWER}:{_UPPER}:{_DIGITS}",
-    "lower_upper_letters_digits_symbols": f"{_LOWER}:{_UPPER}:{_DIGITS}:{_SYMBOLS.replace(':', chr(92) + ':')}",
-}

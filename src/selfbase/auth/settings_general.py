@@ -26,6 +26,7 @@ class GeneralSettings:
         "API_EXTERNAL_URL",
         "Public base address of Auth.",
         also=("API_EXTERNAL_URL",),
+        toml="auth.external_url",
         runtime=False,
     )
     site_url: str = gotrue(

@@ -14,6 +14,8 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from selfbase.identity.tokens import TokenInvalid, TokenVerifier
+
 PUBLISHABLE_PREFIX = "sb_publishable_"
 SECRET_PREFIX = "sb_secret_"  # noqa: S105  # a public prefix, not a secret
 OPAQUE_PREFIX = "sb_"
@@ -47,9 +49,13 @@ class KeyRing:
 
     A key that was right once is found by itself from then on: whoever repeats it knows it, and a
     guess is only ever compared with one of them when all bits of Python's keyed string hash agree.
+
+    With a `verifier`, a role token that the project's own keys have signed is a key too, as people
+    make them with the CLI's `signing_keys_path`: who can sign one needs no other.
     """
 
-    def __init__(self, keys: Iterable[ApiKey]) -> None:
+    def __init__(self, keys: Iterable[ApiKey], verifier: TokenVerifier | None = None) -> None:
+        self._verifier = verifier
         self._keys = {_digest(key.value): key for key in keys if key.value}
         self._shown: dict[str, ApiKey] = {}
 
@@ -59,9 +65,23 @@ class KeyRing:
             return known
         key = self._keys.get(_digest(value))
         if key is None or not hmac.compare_digest(key.value.encode(), value.encode()):
-            return None
+            return self._find_signed(value)
         self._shown[key.value] = key
         return key
+
+    def _find_signed(self, value: str) -> ApiKey | None:
+        """Judged anew each time: it may expire, and its key may be revoked."""
+        if self._verifier is None or value.count(".") != 2:
+            return None
+        try:
+            claims = self._verifier.verify(value)
+        except TokenInvalid:
+            return None
+        role = claims.get("role")
+        # A token with a subject is a person's, whatever role a hook has given it.
+        if role not in ("anon", "service_role") or "sub" in claims:
+            return None
+        return ApiKey("signed", role, value, value)
 
     def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys.values())

@@ -1,7 +1,8 @@
 """The secrets of one project: made once, kept in one file that only its owner may read.
 
 The file is TOML with mode 0600.  Values missing from an older file are made and added; values in
-it are kept, except role tokens that do not fit their key any more.  Nothing here is ever logged.
+it are kept, except those that the user's `config.toml` says and role tokens that do not fit their
+key any more.  Nothing here is ever logged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import stat
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ from selfbase.identity.tokens import (
     Key,
     TokenInvalid,
     TokenVerifier,
-    key_from_jwk,
     key_from_secret,
+    keys_from_text,
     sign_token,
 )
 from selfbase.kit.failures import ConfigurationError
@@ -59,7 +60,10 @@ LOGIN_ROLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """Everything secret about one project.  `signing_key` is an EC P-256 private JWK as JSON."""
+    """Everything secret about one project.
+
+    `signing_key` is a private JWK as JSON, or a list of them: the first signs, all verify.
+    """
 
     ref: str
     jwt_secret: str = field(repr=False)
@@ -80,10 +84,11 @@ class Secrets:
 
     def keys(self) -> tuple[Key, ...]:
         """Every key that verifies this project's tokens; the first one signs new ones."""
-        return (key_from_jwk(orjson.loads(self.signing_key)), key_from_secret(self.jwt_secret))
+        return (*keys_from_text(self.signing_key), key_from_secret(self.jwt_secret))
 
-    def key_ring(self) -> KeyRing:
-        """The API keys the gateway accepts, legacy and opaque."""
+    def key_ring(self, verifier: TokenVerifier | None = None) -> KeyRing:
+        """The API keys the gateway accepts, legacy and opaque, and role tokens that `verifier`
+        finds genuine."""
         return KeyRing(
             (
                 ApiKey("anon", "anon", self.anon_key, self.anon_key),
@@ -101,7 +106,8 @@ class Secrets:
                 ),
                 ApiKey("publishable", "anon", self.publishable_key, self.anon_key_asymmetric),
                 ApiKey("secret", "service_role", self.secret_key, self.service_role_key_asymmetric),
-            )
+            ),
+            verifier,
         )
 
 
@@ -123,7 +129,7 @@ def make_secrets(
             "jwt_secret is too short", hint="Use at least 32 characters, or remove it to make one."
         )
     signing_key = keep("signing_key", _make_signing_key())
-    shared, private = key_from_secret(jwt_secret), key_from_jwk(orjson.loads(signing_key))
+    shared, private = key_from_secret(jwt_secret), _read_signing_key(signing_key)
 
     def keep_token(name: str, key: Key, role: str) -> str:
         kept = given.get(name)
@@ -167,21 +173,36 @@ def _is_signed_by(key: Key, token: str) -> bool:
     return True
 
 
+def _read_signing_key(text: str) -> Key:
+    """The key that signs.  The text is secret: only the kind of problem may be told."""
+    try:
+        orjson.loads(text)
+        first = keys_from_text(text)[0]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"the signing key cannot be read ({type(error).__name__})"
+        ) from None
+    if first.signing is None:
+        raise ConfigurationError("the first signing key has no private part")
+    return first
+
+
 def _make_signing_key() -> str:
     jwk = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
     jwk.update({"alg": "ES256", "use": "sig", "kid": secrets.token_hex(16)})
     return orjson.dumps(jwk).decode()
 
 
-def open_secrets(path: Path, ref: str) -> Secrets:
+def open_secrets(path: Path, ref: str, given: Mapping[str, str] | None = None) -> Secrets:
     """Reads the file, makes what is missing, and writes it back when something was made.
 
+    `given` are values that the user's `config.toml` decides; they take the place of stored ones.
     Processes that come at once get the same.  Raises ConfigurationError when the file cannot be read
     as TOML or is open to others.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(path.parent):
-        return _open_alone(path, ref)
+        return _open_alone(path, ref, given or {})
 
 
 @contextlib.contextmanager
@@ -194,7 +215,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _open_alone(path: Path, ref: str) -> Secrets:
+def _open_alone(path: Path, ref: str, given: Mapping[str, str]) -> Secrets:
     known: dict[str, Any] = {}
     if path.exists():
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -203,7 +224,8 @@ def _open_alone(path: Path, ref: str) -> Secrets:
             known = tomllib.loads(path.read_text())
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
-    made = make_secrets(str(known.get("ref") or ref), known)
+    wanted = {name: value for name, value in given.items() if value}
+    made = make_secrets(str(known.get("ref") or ref), {**known, **wanted})
     if {spec.name: getattr(made, spec.name) for spec in fields(made)} != known:
         _write(path, made)
     return made

@@ -42,7 +42,7 @@ from selfbase.supervisor.logfiles import LogWriter
 from selfbase.supervisor.messages import Orders, parse_message, parse_orders, render_message
 from selfbase.supervisor.metrics import Metrics
 from selfbase.supervisor.state import is_last_worker, known_as_worker
-from selfbase.workspace.config_toml import UserFolder, open_user_folder
+from selfbase.workspace.config_toml import UserFolder, list_secrets, open_user_folder
 from selfbase.workspace.dsn import plan_passwords
 from selfbase.workspace.layout import Layout
 from selfbase.workspace.migrations import (
@@ -144,7 +144,7 @@ async def _serve(worker: Worker, environment: dict[str, str]) -> bool:
     folder = open_user_folder(Path(orders.workspace), environment)
     layers = plan_layers(folder, orders.overrides)
     stack = load_settings(StackSettings, layers, owner="stack")
-    secrets = open_secrets(worker.layout.secrets_path, stack.project_ref)
+    secrets = open_secrets(worker.layout.secrets_path, stack.project_ref, list_secrets(folder))
     commands = await _open_commands()
     administrator = "" if orders.trusted else orders.admin_conninfo
     passwords = plan_passwords(secrets.database_passwords, administrator)

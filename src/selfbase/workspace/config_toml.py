@@ -52,13 +52,16 @@ def open_user_folder(root: Path, environment: Mapping[str, str]) -> UserFolder:
     config = substitute(tree, variables)
     for group in ("template", "notification"):
         _read_contents(root, config, group)
+    _read_signing_keys(root, config)
     return UserFolder(root, config, variables)
 
 
 def _read_contents(root: Path, config: Any, group: str) -> None:
     """Puts the text of each mail's `content_path` beside it as `content`."""
-    email = config.get("auth", {}).get("email", {})
-    for name, mail in (email.get(group) or {}).items():
+    node = config
+    for part in ("auth", "email", group):
+        node = node.get(part) if isinstance(node, dict) else None
+    for name, mail in node.items() if isinstance(node, dict) else ():
         place = mail.get("content_path") if isinstance(mail, dict) else None
         if not isinstance(place, str):
             continue
@@ -69,6 +72,44 @@ def _read_contents(root: Path, config: Any, group: str) -> None:
                 f"{FOLDER}/config.toml: content_path of auth.email.{group}.{name} is no file: {place}"
             )
         mail["content"] = found.read_text()
+
+
+def _read_signing_keys(root: Path, config: Any) -> None:
+    """Puts the JWKs of `auth.signing_keys_path` beside it as `signing_keys`."""
+    auth = config.get("auth")
+    place = auth.get("signing_keys_path") if isinstance(auth, dict) else None
+    if not isinstance(place, str) or not place:
+        return
+    path = root / FOLDER / place
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{FOLDER}/config.toml: auth.signing_keys_path is no file: {place}",
+            hint="Make one with: supabase gen signing-key",
+        )
+    auth["signing_keys"] = path.read_text()
+
+
+# The names of the CLI's file and ours.
+_SECRETS = {
+    "jwt_secret": "jwt_secret",
+    "signing_keys": "signing_key",
+    "anon_key": "anon_key",
+    "service_role_key": "service_role_key",
+    "publishable_key": "publishable_key",
+    "secret_key": "secret_key",
+}
+
+
+def list_secrets(folder: UserFolder) -> dict[str, str]:
+    """The project's secrets that the file decides, by our own names."""
+    auth = folder.config.get("auth")
+    if not isinstance(auth, Mapping):
+        return {}
+    return {
+        ours: auth[theirs]
+        for theirs, ours in _SECRETS.items()
+        if isinstance(auth.get(theirs), str) and auth[theirs]
+    }
 
 
 def substitute(node: Any, variables: Mapping[str, str]) -> Any:
