@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
-from tests.auth.auth_server import AuthServer, open_auth
+from tests.auth.auth_server import PASSWORD, AuthServer, open_auth
 
 FORGET_US = (
     "drop schema _selfbase_auth cascade",
@@ -41,6 +42,82 @@ async def test_users_and_sessions_go_on(auto: AuthServer, changes: tuple[str, ..
         assert await taken.ok("POST", "/verify", proof)
         newest = taken.sql("select max(version) from auth.schema_migrations")
         assert newest == [("20260625000000",)]
+    finally:
+        await taken.close()
+
+
+# The tables of 2018, in short: what has been renamed, retyped or bound since then.
+FIRST_RELEASE = """
+drop schema auth cascade;
+create schema auth authorization supabase_auth_admin;
+set role supabase_auth_admin;
+create table auth.users (
+  instance_id uuid, id uuid primary key, aud varchar(255), role varchar(255),
+  email varchar(255) constraint users_email_key unique, encrypted_password varchar(255),
+  confirmed_at timestamptz, invited_at timestamptz, confirmation_token varchar(255),
+  confirmation_sent_at timestamptz, recovery_token varchar(255), recovery_sent_at timestamptz,
+  email_change_token varchar(255), email_change varchar(255), email_change_sent_at timestamptz,
+  last_sign_in_at timestamptz, raw_app_meta_data jsonb, raw_user_meta_data jsonb,
+  is_super_admin boolean, created_at timestamptz, updated_at timestamptz);
+create index users_instance_id_email_idx on auth.users (instance_id, email);
+create table auth.refresh_tokens (
+  instance_id uuid, id bigserial primary key, token varchar(255), user_id varchar(255),
+  revoked boolean, created_at timestamptz, updated_at timestamptz);
+create index refresh_tokens_token_idx on auth.refresh_tokens (token);
+create table auth.audit_log_entries (
+  instance_id uuid, id uuid primary key, payload json, created_at timestamptz);
+create table auth.schema_migrations (version varchar(255) primary key);
+reset role;
+insert into auth.users (instance_id, id, aud, role, email, encrypted_password, confirmed_at)
+  values ('00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-00000000000a',
+    'authenticated', 'authenticated', 'ada@example.com', extensions.crypt('{PASSWORD}',
+    extensions.gen_salt('bf', 4)), now())
+"""
+# Tables of 2023 to 2025, with a row each where a later column must be filled.
+BETWEEN = """
+alter table auth.flow_state alter column code_challenge set not null,
+  alter column code_challenge_method set not null, alter column auth_code set not null;
+alter table auth.identities drop constraint identities_pkey, drop column id,
+  drop constraint identities_provider_id_provider_unique;
+alter table auth.identities rename column provider_id to id;
+alter table auth.identities add constraint identities_pkey primary key (provider, id);
+alter table auth.oauth_clients drop column token_endpoint_auth_method,
+  alter column client_secret_hash set not null;
+insert into auth.oauth_clients
+  (id, client_secret_hash, registration_type, redirect_uris, grant_types, client_type)
+  values (gen_random_uuid(), 'x', 'manual', 'https://a.test', 'authorization_code', 'public');
+alter table auth.sessions drop constraint sessions_scopes_length;
+alter index auth.unique_phone_factor_per_user rename to unique_verified_phone_factor
+"""
+SHAPE = """
+select table_name, column_name, data_type, is_nullable, is_generated
+  from information_schema.columns where table_schema = 'auth'
+union all select conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
+  from pg_constraint where connamespace = 'auth'::regnamespace and contype <> 'n'
+union all select tablename, indexname, indexdef, '', '' from pg_indexes where schemaname = 'auth'
+"""
+
+
+@pytest.mark.parametrize("older", [FIRST_RELEASE, BETWEEN], ids=["first", "between"])
+async def test_any_older_layout_becomes_the_newest(auto: AuthServer, older: str) -> None:
+    await auto.sign_up("ada@example.com")
+    newest = set(auto.sql(SHAPE))
+    for statement in FORGET_US:
+        auto.sql(statement)
+    with psycopg.connect(auto.conninfo, autocommit=True) as connection:
+        connection.execute(older.replace("{PASSWORD}", PASSWORD).encode())
+    assert set(auto.sql(SHAPE)) != newest
+    taken = await open_auth(auto.conninfo)
+    try:
+        assert set(taken.sql(SHAPE)) == newest
+        session = await taken.sign_in("ada@example.com")
+        assert [one["provider"] for one in session["user"]["identities"]] == ["email"]
+        # A sign-in by provider without PKCE keeps its state too.
+        await taken.auth.core.runtime.update(
+            {"EXTERNAL_GITHUB_ENABLED": True, "EXTERNAL_GITHUB_CLIENT_ID": "x",
+             "EXTERNAL_GITHUB_SECRET": "y"}
+        )  # fmt: skip
+        assert (await taken.request("GET", "/authorize?provider=github")).status == 302
     finally:
         await taken.close()
 
