@@ -65,9 +65,9 @@ async def test_what_makes_no_sense_is_refused(auth: AuthServer) -> None:
 async def test_addresses_inside_are_refused_by_the_real_client(auth: AuthServer) -> None:
     """No world here: the guarded client itself must not reach what runs beside us."""
     for address in ("https://127.0.0.1:1", "https://localhost", "https://169.254.169.254"):
-        body = {**OIDC, "issuer": address}
-        found = await auth.fails("POST", PATH, body, bearer=auth.admin())
-        assert found == (400, "validation_failed")
+        for body in ({**OIDC, "issuer": address}, {**OAUTH2, "token_url": address}):
+            found = await auth.fails("POST", PATH, body, bearer=auth.admin())
+            assert found == (400, "validation_failed")
 
 
 async def test_a_quota(auth_with: Opener) -> None:

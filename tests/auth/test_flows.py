@@ -341,8 +341,49 @@ async def test_users_come_in_pages(auth: AuthServer) -> None:
     found = await auth.ok("GET", "/admin/users?filter=user3", bearer=auth.admin())
     assert [user["email"] for user in found["users"]] == ["user3@example.com"]
     assert found["users"][0]["identities"]
-    bad = await auth.fails("GET", "/admin/users?page=-1", bearer=auth.admin())
-    assert bad == (400, "validation_failed")
+    for query in ("page=-1", "sort=email", "sort=created_at%20up"):
+        bad = await auth.fails("GET", f"/admin/users?{query}", bearer=auth.admin())
+        assert bad == (400, "validation_failed")
+
+
+async def test_users_come_behind_a_cursor(auth_with: Opener) -> None:
+    auth = await auth_with(EXPERIMENTAL_CURSOR_PAGINATION_ENABLED="true")
+    for number in range(5):
+        body = {"email": f"user{number}@example.com"}
+        await auth.ok("POST", "/admin/users", body, bearer=auth.admin())
+    seen, path = [], "/admin/users?limit=2&sort=created_at%20asc"
+    for more in (True, True, False):
+        answer = await auth.request("GET", path, bearer=auth.admin())
+        seen += [user["email"] for user in answer.json()["users"]]
+        pagination = answer.json()["pagination"]
+        assert pagination["has_more"] is more
+        assert ("next_cursor" in pagination) is more
+        link = answer.headers.find("link")
+        assert (link is not None) is more
+        if link is not None:
+            path = link[1:].partition(">")[0]
+            assert pagination["next_cursor"] in path
+    assert seen == [f"user{number}@example.com" for number in range(5)]
+    latest = await auth.ok("GET", "/admin/users?limit=1", bearer=auth.admin())
+    assert [user["email"] for user in latest["users"]] == ["user4@example.com"]
+    numbered = await auth.request("GET", "/admin/users?page=1", bearer=auth.admin())
+    assert numbered.headers.get("x-total-count") == "5"
+    for query in ("limit=0", "limit=x", "cursor=nonsense", "cursor=e30"):
+        bad = await auth.fails("GET", f"/admin/users?{query}", bearer=auth.admin())
+        assert bad == (400, "validation_failed")
+
+
+async def test_an_address_set_by_an_administrator_proves_nothing(auth_with: Opener) -> None:
+    auth = await auth_with(EXTERNAL_ANONYMOUS_USERS_ENABLED="true")
+    for sure in (False, True):
+        user = (await auth.ok("POST", "/signup", {}))["user"]
+        body = {"email": f"{sure}@example.com".lower(), "email_confirm": sure}
+        path = f"/admin/users/{user['id']}"
+        changed = await auth.ok("PUT", path, body, bearer=auth.admin())
+        assert changed["is_anonymous"] is not sure
+        assert changed["identities"][0]["identity_data"]["email_verified"] is sure
+    weak = await auth.fails("PUT", path, {"password": ""}, bearer=auth.admin())
+    assert weak == (422, "weak_password")
 
 
 async def test_soft_deletion_leaves_nothing_that_tells_who_it_was(auth: AuthServer) -> None:

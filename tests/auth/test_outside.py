@@ -21,7 +21,7 @@ from tests.auth.conftest import Opener
 from selfbase.auth.captcha import Captcha
 from selfbase.auth.mail.catcher import MailCatcher
 from selfbase.auth.mail.delivery import Outbox, SmtpSink
-from selfbase.auth.outgoing import AddressRefused, Outgoing, is_public
+from selfbase.auth.outgoing import AddressRefused, Outgoing, is_public, names_private
 from selfbase.http.server import Server
 from selfbase.http.values import Request, Response, WebSocket, json_response
 from selfbase.kit.events import Events
@@ -221,8 +221,11 @@ async def test_outgoing_requests_check_what_a_name_resolves_to() -> None:
     await outgoing.close()
     assert is_public("93.184.216.34")
     for address in ("10.1.2.3", "192.168.1.1", "100.64.0.1", "fe80::1%eth0", "::ffff:127.0.0.1",
-                    "224.0.0.1", "fc00::1", "0.0.0.0"):  # fmt: skip
+                    "224.0.0.1", "fc00::1", "0.0.0.0", "64:ff9b::7f00:1", "2002:a00:1::"):  # fmt: skip
         assert not is_public(address)
+    for host in ("LOCALHOST", "a.localhost.", "127.0.0.1", "[::1]", "10.0.0.1"):
+        assert names_private(host)
+    assert not names_private("example.com")
 
 
 async def test_captcha(auth_with: Opener, outside: Outside) -> None:

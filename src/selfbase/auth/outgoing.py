@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 import httpcore
@@ -41,13 +41,32 @@ class Reply:
     body: bytes
 
 
+_NAT64 = ip_network("64:ff9b::/96")
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is reachable on the public internet and nothing else."""
     parsed = ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    if mapped is not None:
-        parsed = mapped
+    if isinstance(parsed, IPv6Address):
+        # An address inside the address: the way to it ends at that one.
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
+        if parsed in _NAT64:
+            inner = IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner:
+            return is_public(str(inner))
     return parsed.is_global and not parsed.is_multicast
+
+
+def names_private(host: str) -> bool:
+    """Whether a host is private by its very name: loopback, or an address that is not public.
+    What other names stand for is only known when a connection is made."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return not is_public(name.strip("[]"))
+    except ValueError:
+        return False
 
 
 class _GuardedBackend(httpcore.AsyncNetworkBackend):

@@ -20,7 +20,15 @@ from selfbase.auth.handlers.user import user_response
 from selfbase.auth.logic.accounts import merge_metadata, parse_ban
 from selfbase.auth.logic.addresses import parse_email, parse_phone
 from selfbase.auth.logic.fields import Fields, parse_uuid
-from selfbase.auth.logic.paging import Page, page_headers, parse_page
+from selfbase.auth.logic.paging import (
+    Page,
+    cursor_headers,
+    page_headers,
+    parse_page,
+    parse_place,
+    parse_sort,
+    render_cursor,
+)
 from selfbase.auth.logic.passwords import check_length, parse_hash
 from selfbase.auth.logic.render import dump_json, render_moment, render_user
 from selfbase.auth.password_rules import check_new_password
@@ -34,15 +42,38 @@ from selfbase.http.values import JSON_UTF8, Response, json_response
 
 async def list_users(ctx: Context) -> Response:
     """A page of users, newest first unless asked otherwise."""
-    page = parse_page(ctx.request.query_pairs())
     search = ctx.request.query_value("filter") or ""
-    ascending = "asc" in (ctx.request.query_value("sort") or "").lower().split()
+    ascending = parse_sort(ctx.request.query_value("sort") or "")
+    numbered = ctx.request.query_value("page") or ctx.request.query_value("per_page")
+    if ctx.settings.experimental_cursor_pagination_enabled and not numbered:
+        return await _list_users_after(ctx, search, ascending=ascending)
+    page = parse_page(ctx.request.query_pairs())
     async with ctx.transaction("an administrator lists users") as tx:
         users, total = await admin_rows.list_users(
             tx, limit=page.size, offset=page.offset, search=search, ascending=ascending
         )
     body = {"users": [render_user(user) for user in users], "aud": ctx.settings.jwt_aud}
     headers = [("content-type", JSON_UTF8), *page_headers(page, total, ctx.request.full_path)]
+    return Response(200, headers, dump_json(body))
+
+
+async def _list_users_after(ctx: Context, search: str, *, ascending: bool) -> Response:
+    """The users behind a cursor: no count, no offset."""
+    place = parse_place(ctx.request.query_pairs())
+    async with ctx.transaction("an administrator lists users") as tx:
+        users = await admin_rows.list_users_after(tx, place, search=search, ascending=ascending)
+    more = len(users) > place.size
+    users = users[: place.size]
+    pagination: dict[str, Any] = {"has_more": more}
+    headers = [("content-type", JSON_UTF8)]
+    if more:
+        cursor = pagination["next_cursor"] = render_cursor(users[-1].created_at, users[-1].id)
+        headers += cursor_headers(ctx.request.query_pairs(), cursor, ctx.request.full_path)
+    body = {
+        "users": [render_user(user) for user in users],
+        "aud": ctx.settings.jwt_aud,
+        "pagination": pagination,
+    }
     return Response(200, headers, dump_json(body))
 
 
@@ -164,10 +195,10 @@ async def update_user(ctx: Context) -> Response:
     async with ctx.transaction("an administrator reads a user") as tx:
         user = await _load(ctx, tx)
     await _refuse_duplicates(ctx, email, phone, besides=user)
-    password = body.text("password")
-    if password:
-        await check_new_password(ctx, password)
-    encrypted = await _read_password(ctx, body) if password or body.text("password_hash") else None
+    if body.has("password"):
+        await check_new_password(ctx, body.text("password"))
+    given = body.has("password") or body.text("password_hash")
+    encrypted = await _read_password(ctx, body) if given else None
     values = _plan_values(ctx, body, user)
     try:
         async with ctx.transaction("an administrator changes a user") as tx:
@@ -175,9 +206,11 @@ async def update_user(ctx: Context) -> Response:
             if encrypted is not None:
                 user = await accounts.set_password(ctx, tx, user, encrypted, keep_session=None)
             if email and email != user.email:
-                user = await _set_address(ctx, tx, user, "email", email)
+                sure = body.flag("email_confirm")
+                user = await _set_address(tx, user, "email", email, verified=sure)
             if phone and phone != user.phone:
-                user = await _set_address(ctx, tx, user, "phone", phone)
+                sure = body.flag("phone_confirm")
+                user = await _set_address(tx, user, "phone", phone, verified=sure)
             if body.flag("email_confirm") and user.email_confirmed_at is None:
                 user = await accounts.confirm_email(ctx, tx, user)
             if body.flag("phone_confirm") and user.phone_confirmed_at is None:
@@ -209,24 +242,24 @@ def _plan_values(ctx: Context, body: Fields, user: User) -> dict[str, Any]:
 
 
 async def _set_address(
-    ctx: Context, tx: Transaction, user: User, provider: str, value: str
+    tx: Transaction, user: User, provider: str, value: str, *, verified: bool
 ) -> User:
-    """Sets e-mail or phone with its identity; whether it is confirmed is said separately."""
+    """Sets e-mail or phone with its identity.  Only a `verified` one makes an anonymous account a
+    person's, and lets other sign-ins be linked by it."""
     identity = user.find_identity(provider)
+    changed = {provider: value, f"{provider}_verified": verified}
     if identity is None:
-        data = {"sub": user.id, provider: value, f"{provider}_verified": True}
         await rows.insert_identity(
-            tx, user_id=user.id, provider=provider, provider_id=user.id, identity_data=data,
-            signed_in=False,
+            tx, user_id=user.id, provider=provider, provider_id=user.id,
+            identity_data={"sub": user.id, **changed}, signed_in=False,
         )  # fmt: skip
     else:
-        await accounts.update_identity_data(
-            tx, identity, {provider: value, f"{provider}_verified": True}
-        )
+        await accounts.update_identity_data(tx, identity, changed)
+    values: dict[str, Any] = {provider: value}
+    if user.is_anonymous and verified:
+        values["is_anonymous"] = False
     async with accounts.saving("Error updating user"):
-        await rows.update_user(tx, user.id, {provider: value})
-    if user.is_anonymous:
-        await rows.update_user(tx, user.id, {"is_anonymous": False})
+        await rows.update_user(tx, user.id, values)
     return await accounts.refresh_providers(tx, user.id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from selfbase.auth.context import Context
 from selfbase.auth.errors import AuthFailure, Conflict, ValidationFailed
@@ -12,6 +13,7 @@ from selfbase.auth.issuers import IssuerUnusable
 from selfbase.auth.logic import custom_providers as logic
 from selfbase.auth.logic.fields import Fields
 from selfbase.auth.logic.render import render_moment
+from selfbase.auth.outgoing import names_private
 from selfbase.auth.queries import providers as rows
 from selfbase.auth.sealed import seal
 from selfbase.auth.types_more import CustomProvider
@@ -81,6 +83,7 @@ async def create_provider(ctx: Context) -> Response:
         raise ValidationFailed("provider_type must be either 'oauth2' or 'oidc'")
     try:
         values = _read_new(body, kind)
+        _refuse_private(ctx, values)
     except logic.CustomProviderInvalid as error:
         raise ValidationFailed(str(error)) from None
     values["id"] = str(uuid.uuid4())
@@ -140,6 +143,17 @@ def _read_shared(raw: Mapping[str, Any], kind: str, *, fill: bool) -> dict[str, 
     return values
 
 
+def _refuse_private(ctx: Context, values: Mapping[str, Any]) -> None:
+    """Says now what every request would be refused for.  Raises CustomProviderInvalid."""
+    if ctx.settings.external_allow_private:
+        return
+    for name in {name for names in _URLS.values() for name in names} & values.keys():
+        if names_private(urlsplit(values[name]).hostname or ""):
+            raise logic.CustomProviderInvalid(
+                f"{name} must not lead to localhost or a private network"
+            )
+
+
 async def _discover(ctx: Context, issuer: str, url: str | None) -> dict[str, Any]:
     """Finds out now whether the issuer is one, instead of at somebody's sign-in."""
     try:
@@ -192,6 +206,7 @@ async def update_provider(ctx: Context) -> Response:
         for name, length in (("name", 100), ("client_id", 512), ("client_secret", 4096)):
             if body.raw.get(name):
                 values[name] = logic.require_text(name, body.raw[name], length)
+        _refuse_private(ctx, values)
     except logic.CustomProviderInvalid as error:
         raise ValidationFailed(str(error)) from None
     if "client_secret" in values:

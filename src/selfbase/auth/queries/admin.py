@@ -6,6 +6,7 @@ from typing import Any, LiteralString
 
 import orjson
 
+from selfbase.auth.logic.paging import Place
 from selfbase.auth.queries.users import USER_DOCUMENT
 from selfbase.auth.types import User
 from selfbase.database.database import Transaction
@@ -19,8 +20,7 @@ async def list_users(
     tx: Transaction, *, limit: int, offset: int, search: str, ascending: bool
 ) -> tuple[list[User], int]:
     """A page of users by creation, and how many there are in all."""
-    escaped = search.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    params = {"search": search, "pattern": f"%{escaped}%", "limit": limit, "offset": offset}
+    params = {"search": search, "pattern": _pattern(search), "limit": limit, "offset": offset}
     total = await tx.fetch_value("select count(*) from auth.users u where " + _MATCH, params)
     order: LiteralString = (
         " order by u.created_at asc, u.id asc" if ascending else " order by u.created_at desc, u.id"
@@ -31,6 +31,39 @@ async def list_users(
         params,
     )  # fmt: skip
     return [User.from_document(orjson.loads(row["doc"])) for row in rows], int(total or 0)
+
+
+async def list_users_after(
+    tx: Transaction, place: Place, *, search: str, ascending: bool
+) -> list[User]:
+    """The users behind a place, and one more where there is one."""
+    params = {
+        "search": search, "pattern": _pattern(search), "limit": place.size + 1,
+        "moment": place.moment, "id": place.id,
+    }  # fmt: skip
+    after: LiteralString = ""
+    if place.moment is not None:
+        after = (
+            " and (u.created_at, u.id) > (%(moment)s, %(id)s::uuid)"
+            if ascending
+            else " and (u.created_at, u.id) < (%(moment)s, %(id)s::uuid)"
+        )
+    order: LiteralString = (
+        " order by u.created_at asc, u.id asc"
+        if ascending
+        else " order by u.created_at desc, u.id desc"
+    )
+    rows = await tx.fetch_all(
+        "select (" + USER_DOCUMENT + ")::text as doc from auth.users u where " + _MATCH + after
+        + order + " limit %(limit)s",
+        params,
+    )  # fmt: skip
+    return [User.from_document(orjson.loads(row["doc"])) for row in rows]
+
+
+def _pattern(text: str) -> str:
+    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
 
 
 _AUDIT_FIELDS: dict[str, LiteralString] = {
@@ -46,8 +79,7 @@ async def list_audit(
     tx: Transaction, *, limit: int, offset: int, field: str, wanted: str
 ) -> tuple[list[dict[str, Any]], int]:
     """A page of audit entries, newest first, and how many there are in all."""
-    escaped = wanted.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    params = {"pattern": f"%{escaped}%", "limit": limit, "offset": offset}
+    params = {"pattern": _pattern(wanted), "limit": limit, "offset": offset}
     where = _AUDIT_FIELDS[field]
     total = await tx.fetch_value(
         "select count(*) from auth.audit_log_entries a where " + where, params
