@@ -16,6 +16,7 @@ from selfbase.auth.errors import (
     ValidationFailed,
 )
 from selfbase.auth.flows import begin_flow, read_challenge, redirect_target
+from selfbase.auth.levelling import levelled
 from selfbase.auth.logic.accounts import obfuscate_user
 from selfbase.auth.logic.addresses import parse_email, parse_phone
 from selfbase.auth.logic.fields import Fields
@@ -34,6 +35,12 @@ async def sign_up(ctx: Context) -> Response:
     body = await ctx.fields()
     if not body.text("email") and not body.text("phone"):
         return await sign_up_anonymously(ctx, body)
+    # Where a taken address is answered openly there is nothing to hide.
+    return await (_sign_up if ctx.settings.mailer_autoconfirm else levelled(_sign_up))(ctx)
+
+
+async def _sign_up(ctx: Context) -> Response:
+    body = await ctx.fields()
     await ctx.core.limiter.check_address(ctx, "otp", "signup")
     if ctx.settings.disable_signup:
         raise SignupDisabled
