@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
+import psycopg
 import pytest
 from tests.realtime.conftest import Client, Stand, Start
 
@@ -311,6 +313,23 @@ async def test_rolled_back_changes_never_arrive_and_order_holds(stand: Stand) ->
         "insert into public.notes select n from generate_series(1, 500) as n",
     )
     assert await next_records(client, 500) == list(range(1, 501))
+
+
+async def test_every_change_waits_until_its_writer_has_been_answered(start: Start) -> None:
+    delay_s = 0.3
+    stand = await start(change_delay_s=delay_s)
+    await stand.sql(*NOTES)
+    client = await stand.connect()
+    await client.subscribed("a", ALL)
+    async with await psycopg.AsyncConnection.connect(
+        stand.database.conninfo("postgres"), autocommit=True
+    ) as writer:
+        await writer.execute("insert into public.notes values (1)")
+        await asyncio.sleep(delay_s / 2)  # the second one comes while the first one waits
+        committing_s = time.monotonic()
+        await writer.execute("insert into public.notes values (2)")
+    assert await next_records(client, 2) == [1, 2]
+    assert time.monotonic() - committing_s >= delay_s
 
 
 async def test_a_change_after_the_reply_always_arrives(stand: Stand) -> None:

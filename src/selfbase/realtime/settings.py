@@ -92,10 +92,10 @@ class RealtimeSettings:
         "", env="SLOT_NAME_SUFFIX", help="Appended to the name of the replication slot."
     )
     change_delay_s: float = setting(
-        0.01,
+        0.025,
         unit="s",
-        help="How long after its commit a change goes out, so that the writer's own request is"
-        " answered first and what comes together is judged together.",
+        help="How long a change that was read waits, so that the writer's own request is answered"
+        " first and what comes together is judged together.",
     )
     slot_idle_s: float = setting(
         120.0, unit="s", help="The slot is dropped this long after the last client has left."

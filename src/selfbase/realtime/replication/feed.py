@@ -58,6 +58,15 @@ class Links:
     worker: str
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A chunk that waits to go out; `stream` is told when it has, where this worker read it."""
+
+    chunk: Chunk
+    stream: Stream | None
+    arrived_s: float
+
+
 class Feed:
     """One worker's end of the stream of changes."""
 
@@ -87,7 +96,7 @@ class Feed:
         self.reader = Reader(
             settings, database, listener, clock=clock, events=events, meters=meters
         )
-        self._parcels: asyncio.Queue[tuple[Chunk, Stream | None]] = asyncio.Queue(PARCELS_MAX)
+        self._parcels: asyncio.Queue[Parcel] = asyncio.Queue(PARCELS_MAX)
         self._unpacker = Unpacker()
         self._dispatcher: asyncio.Task[None] | None = None
         self._last_commit = 0
@@ -181,7 +190,7 @@ class Feed:
         if self._links.is_shared:
             self._links.publish(pack_chunk(chunk))
         # Never full: the stream itself stops reading while chunks wait.
-        self._parcels.put_nowait((chunk, stream))
+        self._parcels.put_nowait(Parcel(chunk, stream, self._clock.monotonic_s()))
 
     def receive(self, data: bytes) -> None:
         """A chunk that the leading worker has read."""
@@ -190,18 +199,18 @@ class Feed:
         if self._parcels.full():
             self._on_loss("this worker is overloaded")
             return
-        self._parcels.put_nowait((chunk, None))
+        self._parcels.put_nowait(Parcel(chunk, None, self._clock.monotonic_s()))
 
     # What goes out
 
     async def _dispatch(self) -> None:
         while True:
             parcels = [await self._parcels.get()]
-            await self._let_settle(parcels[0][0])
-            # What has come while the last batch was under way becomes one batch: rights are asked
-            # for once in it.
+            await self._let_settle(parcels[0])
+            # What has come meanwhile becomes one batch: rights are asked for once in it.
             while len(parcels) < BATCH_PARCELS_MAX and not self._parcels.empty():
                 parcels.append(self._parcels.get_nowait())
+            await self._let_settle(parcels[-1])
             try:
                 await self._dispatch_batch(parcels)
             except Exception as error:  # one bad batch must not end all later ones
@@ -209,26 +218,27 @@ class Feed:
                 self._events.emit(TaskFailed("dispatch changes", where[:500]))
                 self._on_loss("a batch of changes could not be dispatched")
             finally:
-                for chunk, stream in parcels:
-                    if stream is not None:
-                        stream.handled(chunk)
+                for parcel in parcels:
+                    if parcel.stream is not None:
+                        parcel.stream.handled(parcel.chunk)
 
-    async def _let_settle(self, chunk: Chunk) -> None:
+    async def _let_settle(self, parcel: Parcel) -> None:
         """A client must not hear of its own change before its request is answered."""
-        delay_s = self._settings.change_delay_s
-        if delay_s > 0 and chunk.changes:
-            age_s = self._clock.now().timestamp() - chunk.changes[0][2].committed_us / 1e6
-            # The database's clock may differ from ours: the wait is never longer than the delay.
-            await asyncio.sleep(max(0.0, min(delay_s, delay_s - age_s)))
+        # From its arrival here and not from its commit: when this process was held up, the answer
+        # to the writer has been, too.
+        age_s = self._clock.monotonic_s() - parcel.arrived_s
+        if age_s < self._settings.change_delay_s:
+            await asyncio.sleep(self._settings.change_delay_s - age_s)
 
-    async def _dispatch_batch(self, parcels: Sequence[tuple[Chunk, Stream | None]]) -> None:
+    async def _dispatch_batch(self, parcels: Sequence[Parcel]) -> None:
         now_s = self._clock.monotonic_s()
         if now_s - self._asked_s > FACTS_AGE_S_MAX:
             # Rights that come with roles change without the log telling.
             self._asked_s = now_s
             self._matcher.forget()
         changes: list[Change] = []
-        for chunk, stream in parcels:
+        for parcel in parcels:
+            chunk = parcel.chunk
             self._meters.changes_skipped.inc(chunk.skipped)
             for relation, row, begin in chunk.changes:
                 if begin.final_lsn <= self._last_commit:
@@ -238,7 +248,7 @@ class Feed:
                     # Order between messages and changes holds: what came before goes out first.
                     await self._deliver(changes)
                     changes = []
-                    if stream is not None:
+                    if parcel.stream is not None:
                         self._send_message(relation, row, begin)
                 elif self._registry.wants(relation.schema, relation.table):
                     table = await self._outlast(self._matcher.catalog.get_table, relation)
