@@ -9,6 +9,8 @@ import pytest
 import websockets
 from tests.realtime.conftest import Stand
 
+from selfbase.realtime.events import PolicyBroken
+
 READ_OWN = (
     "create policy r on realtime.messages for select to authenticated"
     " using (realtime.topic() = 'user:' || auth.uid()::text)"
@@ -19,12 +21,13 @@ WRITE_OWN = (
 )
 ME = "11111111-1111-1111-1111-111111111111"
 YOU = "22222222-2222-2222-2222-222222222222"
+NO_READ = "You do not have permissions to read from this Channel topic: "
 
 
 @pytest.mark.parametrize(
     ("kind", "status", "text"),
     [
-        ("none", 401, "Missing API key"),
+        ("none", 401, "API key is missing"),
         ("garbage", 401, "The token provided is not a valid JWT"),
         ("opaque", 401, "The token provided is not a valid JWT"),
         ("forged", 401, "Failed to validate JWT signature"),
@@ -117,7 +120,8 @@ async def test_a_policy_that_fails_closes_the_door(stand: Stand) -> None:
     await stand.sql("create policy r on realtime.messages for select using (1 / 0 = 1)")
     client = await stand.connect()
     reply = await client.join("a", {"private": True})
-    assert reply["response"]["reason"].startswith("RlsPolicyError")
+    assert reply["response"]["reason"] == f"Unauthorized: {NO_READ}a"
+    assert PolicyBroken("22012") in stand.happened
 
 
 async def test_a_role_that_does_not_exist_opens_nothing(stand: Stand) -> None:
@@ -134,10 +138,44 @@ async def test_a_new_token_is_judged_again(stand: Stand) -> None:
         "status"
     ] == "ok"
     await client.send(f"realtime:{topic}", "access_token", {"access_token": stand.token(sub=YOU)})
-    await client.system(f"You no longer have permission to read from this Channel topic: {topic}")
+    assert (await client.system(NO_READ))["message"] == NO_READ + topic
     await client.event("phx_close")
     ref = await client.send(f"realtime:{topic}", "broadcast", {"event": "e", "payload": {}})
     assert (await client.reply(ref))["response"] == {"reason": "unmatched topic"}
+
+
+async def test_losing_one_of_two_readings_ends_the_channel(stand: Stand) -> None:
+    await stand.sql(
+        "create policy b on realtime.messages for select using (extension = 'broadcast')",
+        "create policy p on realtime.messages for select"
+        " using (extension = 'presence' and auth.jwt() ->> 'may' = 'yes')",
+    )
+    client = await stand.connect()
+    config = {"private": True, "presence": {"enabled": True}}
+    await client.join("a", config, token=stand.token(may="yes"))
+    await client.event("presence_state")
+    await client.send("realtime:a", "access_token", {"access_token": stand.token(may="no")})
+    await client.system("You no longer have permission to read from this Channel topic: a")
+    await client.event("phx_close")
+
+
+async def test_a_late_track_in_a_private_channel_asks_who_may_see(stand: Stand) -> None:
+    await stand.sql(
+        "create policy b on realtime.messages for select using (extension = 'broadcast')",
+        "create policy p on realtime.messages for select"
+        " using (extension = 'presence' and auth.jwt() ->> 'may' = 'yes')",
+        "create policy w on realtime.messages for insert with check (true)",
+    )
+    seeing, blind = await stand.connect(), await stand.connect()
+    for client, may in ((seeing, "yes"), (blind, "no")):
+        config = {"private": True, "presence": {"key": may}}
+        await client.join("a", config, token=stand.token(may=may))
+        ref = await client.send("realtime:a", "presence", {"event": "track", "payload": {}})
+        assert (await client.reply(ref))["status"] == "ok"
+    await seeing.event("presence_state")
+    await seeing.wait(lambda f: f["event"] == "presence_diff" and "no" in f["payload"]["joins"])
+    await blind.settle()
+    assert blind.count("presence_state") == blind.count("presence_diff") == 0
 
 
 async def test_writing_is_judged_again_with_a_new_token(stand: Stand) -> None:

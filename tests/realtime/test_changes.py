@@ -249,7 +249,8 @@ async def test_filters(stand: Stand) -> None:
         ),
         (
             {"event": "*", "schema": "public", "table": "notes", "filter": "nope=eq.1"},
-            "invalid column for filter nope",
+            '[event: *, schema: public, table: notes, filters: [{"nope", "eq", "1", false}],'
+            " select: nil]. Exception: ERROR P0001 (raise_exception) invalid column for filter nope",
         ),
         (
             {"event": "*", "schema": "public", "table": "notes", "filter": "id=eq.x"},
@@ -717,6 +718,31 @@ async def test_replay(stand: Stand) -> None:
     assert "Replay is not allowed for public channels" in public["response"]["reason"]
     wrong = await client.join("d", {"private": True, "broadcast": {"replay": {"since": "x"}}})
     assert "Replay params are not valid" in wrong["response"]["reason"]
+
+
+async def test_what_was_replayed_is_not_told_again_from_the_log(start: Start) -> None:
+    stand = await start(change_delay_s=0.3)
+    await stand.sql("create policy r on realtime.messages for select using (true)")
+    client = await stand.connect()
+    await client.join("a", {"private": True})  # the log is being read
+    await stand.sql("select realtime.send('{\"n\": 1}', 'e', 'b')")
+    replay = {"broadcast": {"replay": {"since": 0}}, "private": True}
+    assert (await client.join("b", replay))["status"] == "ok"
+    await stand.sql("select realtime.send('{\"n\": 2}', 'e', 'b')")
+    got = [(await client.event("broadcast"))["payload"] for _ in range(2)]
+    assert [message["payload"]["n"] for message in got] == [1, 2]
+    assert [message["meta"].get("replayed", False) for message in got] == [True, False]
+
+
+async def test_replay_needs_the_right_to_hear(stand: Stand) -> None:
+    await stand.sql(
+        "create policy p on realtime.messages for select using (extension = 'presence')"
+    )
+    client = await stand.connect()
+    config = {"private": True, "presence": {"enabled": True}}
+    refused = await client.join("a", {**config, "broadcast": {"replay": {"since": 0}}})
+    assert refused["response"]["reason"].startswith("Unauthorized: You do not have permissions")
+    assert (await client.join("a", config))["status"] == "ok"
 
 
 async def test_many_clients_flapping_leave_nothing_behind(stand: Stand) -> None:

@@ -20,13 +20,15 @@ async def test_a_batch_reaches_both_serializers(stand: Stand) -> None:
     await v1.join("a")
     async with _client(stand, stand.secrets.anon_key) as http:
         messages = [{"topic": "a", "event": "e", "payload": {"n": n}} for n in range(2)]
+        messages[1]["id"] = "mine"
         answer = await http.post("/api/broadcast", json={"messages": messages})
         assert answer.status_code == 202
         assert answer.content == b""
         assert "x-rate-limit" in answer.headers
     for client in (v2, v1):
-        got = [(await client.event("broadcast"))["payload"]["payload"]["n"] for _ in range(2)]
-        assert got == [0, 1]
+        got = [(await client.event("broadcast"))["payload"] for _ in range(2)]
+        assert [message["payload"]["n"] for message in got] == [0, 1]
+        assert [message.get("meta") for message in got] == [None, {"id": "mine"}]
 
 
 async def test_a_single_message_of_either_kind(stand: Stand) -> None:
@@ -71,20 +73,20 @@ async def test_batches_are_checked_by_position(stand: Stand, message: Any, probl
 
 
 async def test_payloads_too_large_and_rates(start: Start) -> None:
-    stand = await start(payload_bytes_max=100, messages_per_second_max=2)
+    stand = await start(payload_bytes_max=100, messages_per_second_max=1)
     async with _client(stand, stand.secrets.anon_key) as http:
         large = {"topic": "a", "event": "e", "payload": {"x": "y" * 100}}
         answer = await http.post("/api/broadcast", json={"messages": [large]})
         expected = [{"payload": ["Payload size exceeds tenant limit"]}]
         assert answer.json() == {"errors": {"messages": expected}}
         small = {"topic": "a", "event": "e", "payload": {}}
-        answer = await http.post("/api/broadcast", json={"messages": [small] * 3})
+        answer = await http.post("/api/broadcast", json={"messages": [small] * 2})
         assert answer.status_code == 429
         assert "reduce the batch size" in answer.json()["message"]
-        for _ in range(70):
-            await http.post("/api/broadcast", json={"messages": [small] * 2})
-        answer = await http.post("/api/broadcast", json={"messages": [small]})
+        for _ in range(61):
+            answer = await http.post("/api/broadcast/a/events/e", json={})
         assert answer.status_code == 429
+        assert answer.json()["message"] == "You have exceeded your rate limit"
         assert answer.headers["retry-after"]
 
 

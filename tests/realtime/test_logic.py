@@ -17,7 +17,7 @@ from selfbase.realtime.logic.filters import (
     parse_filters,
     render_array,
 )
-from selfbase.realtime.logic.joins import parse_binding, parse_join, render_bindings
+from selfbase.realtime.logic.joins import Replay, parse_binding, parse_join, render_bindings
 from selfbase.realtime.logic.jsonvalues import find_built_in, make_type, parse_array
 from selfbase.realtime.logic.limits import CallLimit, RateWindow
 from selfbase.realtime.logic.pgoutput import Unchanged
@@ -37,14 +37,31 @@ from selfbase.realtime.logic.presence import Diff, OutOfStep, PresenceState, ren
         ('a=in.("x,1",y)', [Filter("a", "in", '{"x,1","y"}', values=("x,1", "y"))]),
         ("a=is.NULL", [Filter("a", "is", "null")]),
         ('"we ird"=eq.1', [Filter("we ird", "eq", "1")]),
+        ("a=eq.x),b=eq.y", [Filter("a", "eq", "x)"), Filter("b", "eq", "y")]),
+        ('a=eq.5" x,b=eq.1', [Filter("a", "eq", '5" x'), Filter("b", "eq", "1")]),
+        ('a=eq."ab"cd', [Filter("a", "eq", '"ab"cd')]),
         ("", []),
+        ("   ", []),
     ],
 )
 def test_filters_are_read(text: str, expected: list[Filter]) -> None:
     assert list(parse_filters(text)) == expected
 
 
-NONSENSE = ("a", "a=b", "a=foo.1", "a=in.1", "a=in.()x", "a=is.maybe", "=eq.1", "a=eq", 5)
+NONSENSE = (
+    "a=eq.1,",
+    ",a=eq.1",
+    "a=eq.1,,b=eq.1",
+    "a",
+    "a=b",
+    "a=foo.1",
+    "a=in.1",
+    "a=in.()x",
+    "a=is.maybe",
+    "=eq.1",
+    "a=eq",
+    5,
+)
 
 
 @pytest.mark.parametrize("text", [*NONSENSE, "x" * 9000, f"a=in.({','.join('1' * 101)})"])
@@ -176,6 +193,10 @@ def test_join_wishes() -> None:
     }
     assert parse_binding(dict(asked)).id == request.bindings[0].id
     assert 0 <= request.bindings[0].id < 2**27
+    assert parse_binding({**asked, "select": ["a", 5, None, "a"]}).select == ("a",)
+    assert "`select`" in (parse_binding({**asked, "select": "a,b"}).problem or "")
+    config = {"broadcast": {"replay": {"since": 5, "limit": 0}}}
+    assert parse_join({"config": config}).replay == Replay(5, 1)
 
 
 json = st.recursive(

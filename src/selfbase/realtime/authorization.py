@@ -121,4 +121,4 @@ def _refusal(failure: DatabaseFailure) -> RealtimeFailure:
         return DatabaseDown()
     if failure.sqlstate == "23514" and failure.diagnosis.table == "messages":
         return PartitionMissing()
-    return PolicyFailed(internal=failure.message)
+    return PolicyFailed(failure.sqlstate)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import orjson
 from selfbase.realtime.authorization import Asker
 from selfbase.realtime.errors import (
     InvalidToken,
+    PolicyFailed,
     PrivateOnly,
     RealtimeFailure,
     ReplayRefused,
@@ -27,7 +29,7 @@ from selfbase.realtime.errors import (
     TopicMissing,
     Unauthorized,
 )
-from selfbase.realtime.events import ChannelEnded, JoinRefused
+from selfbase.realtime.events import ChannelEnded, JoinRefused, PolicyBroken
 from selfbase.realtime.logic.frames import Broadcast, Encoded, Ref
 from selfbase.realtime.logic.joins import JoinRequest, parse_join, render_bindings
 from selfbase.realtime.logic.limits import CallLimit
@@ -71,6 +73,7 @@ class Channel:
         "connection",
         "hears",
         "joined",
+        "replayed",
         "sees_presence",
         "version",
     )
@@ -80,6 +83,7 @@ class Channel:
         self.joined = joined
         self.version = connection.version
         self.hears = self.sees_presence = False
+        self.replayed: frozenset[str] = frozenset()
         self._request = JoinRequest()
         self._key = ""
         self._grant: Grant | None = None
@@ -196,14 +200,21 @@ class Channel:
             readable = await core.authorizer.find_readable(
                 asker, self.subtopic, ("broadcast", "presence") if presence else ("broadcast",)
             )
+        except PolicyFailed as failure:
+            # To the client the same as a policy that says no; who wrote it finds it in the log.
+            core.events.emit(PolicyBroken(failure.sqlstate))
+            raise self._no_read() from failure
         finally:
             core.meters.authorization_ms.observe((core.clock.monotonic_s() - began_s) * 1000)
         if not readable:
-            raise Unauthorized(
-                "You do not have permissions to read from this Channel topic: " + self.subtopic
-            )
+            raise self._no_read()
         self.hears = "broadcast" in readable
         self.sees_presence = presence and "presence" in readable
+
+    def _no_read(self) -> Unauthorized:
+        return Unauthorized(
+            f"You do not have permissions to read from this Channel topic: {self.subtopic}"
+        )
 
     async def _list_replayed(self, request: JoinRequest) -> list[Broadcast]:
         if request.replay is None and not request.replay_invalid:
@@ -213,7 +224,7 @@ class Channel:
         if request.replay is None:
             raise ReplayRefused("Replay params are not valid")
         if not self.hears:
-            return []
+            raise self._no_read()
         return await list_stored(self.connection.core.database, self.subtopic, request.replay)
 
     def _release(self, replayed: list[Broadcast]) -> None:
@@ -221,10 +232,11 @@ class Channel:
         self.connection.flush()
         for stored in replayed:
             self._deliver_encoded(Encoded(stored))
-        seen = {stored.id for stored in replayed}
+        # The log is behind the table: what was replayed may still come through it.
+        self.replayed = frozenset(stored.id for stored in replayed if stored.id is not None)
         held, self._held = self._held or [], None
         for encoded in held:
-            if encoded.message.id is None or encoded.message.id not in seen:
+            if encoded.message.id not in self.replayed:
                 self._deliver_encoded(encoded)
         if self._room is not None:
             self.connection.core.rooms.admit(self._room, self)
@@ -304,10 +316,12 @@ class Channel:
             return
         if self._request.private and extension not in writable:
             asker = Asker(grant.caller, self.connection.headers)
+            authorizer = self.connection.core.authorizer
             try:
-                allowed = await self.connection.core.authorizer.may_write(
-                    asker, self.subtopic, extension
-                )
+                allowed = await authorizer.may_write(asker, self.subtopic, extension)
+                if extension == "presence" and not self._request.presence_enabled:
+                    readable = await authorizer.find_readable(asker, self.subtopic, (extension,))
+                    self._switch_presence_on(bool(readable))
             except RealtimeFailure as failure:
                 self._reply_error(wish.ref, failure.reason)
                 return
@@ -364,7 +378,9 @@ class Channel:
             self.end("Client presence rate limit exceeded")
         elif not settings.presence_enabled:
             self._reply_error(wish.ref, "Presence is disabled for this project")
-        elif str(wish.payload.get("event", "")).lower() == "untrack":
+        elif "event" not in wish.payload:
+            self.connection.protocol.reply(self.joined, wish.ref, "ok")
+        elif str(wish.payload["event"]).lower() == "untrack":
             core.rooms.untrack(room, self._name)
             self.connection.protocol.reply(self.joined, wish.ref, "ok")
         else:
@@ -386,12 +402,17 @@ class Channel:
         ):
             self.end("Track message size exceeded")
         else:
-            if not self.sees_presence and not self._request.private:
-                # Switched on by the first track: without a state the client would never sync.
-                self.sees_presence = True
-                self._push_presence_state()
+            if not self._request.presence_enabled:
+                self._switch_presence_on(readable=True)
             core.rooms.track(room, self._name, self._presence_key(), payload)
             self.connection.protocol.reply(self.joined, wish.ref, "ok")
+
+    def _switch_presence_on(self, readable: bool) -> None:
+        """The first track does, if the join did not: without a state the client would never sync."""
+        self._request = replace(self._request, presence_enabled=True)
+        self.sees_presence = readable and self.connection.core.settings.presence_enabled
+        if self.sees_presence:
+            self._push_presence_state()
 
     def _presence_key(self) -> str:
         if not self._key:
@@ -429,19 +450,18 @@ class Channel:
             return
         if token == self._grant.caller.token:
             return
+        heard, saw_presence = self.hears, self.sees_presence
         try:
             grant = core.doorkeeper.verify(token)
             await self._check_readable(grant)
-        except InvalidToken as failure:
-            self.end(failure.message, rejoin="expired" in failure.message)
+        except RealtimeFailure as failure:
+            expired_now = isinstance(failure, InvalidToken) and "expired" in failure.message
+            self.end(failure.message, rejoin=expired_now)
             return
-        except Unauthorized:
+        if (heard and not self.hears) or (saw_presence and not self.sees_presence):
             self.end(
                 f"You no longer have permission to read from this Channel topic: {self.subtopic}"
             )
-            return
-        except RealtimeFailure as failure:
-            self.end(failure.reason)
             return
         self._take_grant(grant)
         if self._subscription is not None:

@@ -52,7 +52,7 @@ class TokenSignature(RealtimeFailure):
 class TokenMissing(RealtimeFailure):
     code = "Unauthorized"
     status = 401
-    message = "Missing API key"
+    message = "API key is missing"
 
 
 class PrivateOnly(RealtimeFailure):
@@ -125,7 +125,7 @@ class QueryTooSlow(RealtimeFailure):
 class PartitionMissing(RealtimeFailure):
     code = "MissingPartition"
     status = 500
-    message = "Messages table has no partition for today"
+    message = "Realtime was unable to find the expected messages partition"
 
 
 class PolicyFailed(RealtimeFailure):
@@ -134,6 +134,10 @@ class PolicyFailed(RealtimeFailure):
     code = "RlsPolicyError"
     status = 500
     message = "A policy of realtime.messages failed"
+
+    def __init__(self, sqlstate: str = "") -> None:
+        super().__init__()
+        self.sqlstate = sqlstate
 
 
 # Codes of upstream that a server in one process cannot give; never to be used for anything else.

@@ -36,6 +36,15 @@ class JoinRefused(RealtimeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyBroken(RealtimeEvent):
+    """RlsPolicyError of upstream: a policy on realtime.messages raised an error."""
+
+    name: ClassVar[str] = "realtime.policy.failed"
+    level: ClassVar = "error"
+    sqlstate: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelEnded(RealtimeEvent):
     """The server ended a channel: token, rate, rights."""
 

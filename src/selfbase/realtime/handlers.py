@@ -52,7 +52,8 @@ def read_headers(request: Request) -> str:
     return orjson.dumps(chosen).decode()
 
 
-def _check_rate(realtime: Realtime, count: int) -> list[tuple[str, str]]:
+def _check_rate(realtime: Realtime, batch: int = 0) -> list[tuple[str, str]]:
+    """The headers of the answer.  Raises Refused, also when the `batch` would not fit any more."""
     core = realtime.core
     limit = core.settings.messages_per_second_max
     rate = core.meters.message_rate()
@@ -61,13 +62,13 @@ def _check_rate(realtime: Realtime, count: int) -> list[tuple[str, str]]:
         ("x-rate-limit", str(limit)),
         ("x-rate-limit-remaining", str(max(0, int(limit - rate)))),
     ]
-    if limit and rate > limit:
+    if limit and rate >= limit:
         raise Refused(
             "You have exceeded your rate limit",
             status=429,
             headers=[*headers, ("retry-after", "5")],
         )
-    if limit and count > limit:
+    if limit and batch and rate + batch > limit:
         raise Refused(
             "Too many messages to broadcast, please reduce the batch size",
             status=429,
@@ -82,7 +83,7 @@ async def broadcast_batch(realtime: Realtime, request: Request) -> Response:
     grant = authenticate(realtime, request)
     core = realtime.core
     if core.settings.is_off:
-        raise Suspended
+        raise Suspended("Tenant is suspended")
     body = await request.json(BATCH_BYTES_MAX)
     messages = body.get("messages") if isinstance(body, dict) else None
     if not isinstance(messages, list) or len(messages) > BATCH_MESSAGES_MAX:
@@ -100,12 +101,16 @@ async def broadcast_batch(realtime: Realtime, request: Request) -> Response:
         if not private and core.settings.private_only:
             continue
         if not private or allowed[topic]:
-            payload = render_object(item["event"], orjson.dumps(item["payload"]))
             core.meters.count_messages(1)
-            core.rooms.send(
-                (private, topic), Broadcast(PREFIX + topic, item["event"], payload, Form.OBJECT)
-            )
+            core.rooms.send((private, topic), _make_message(item))
     return Response(202, headers)
+
+
+def _make_message(item: dict[str, Any]) -> Broadcast:
+    topic, event, id_ = item["topic"], item["event"], item.get("id")
+    meta = orjson.dumps({"id": id_}) if isinstance(id_, str) else b""
+    payload = render_object(event, orjson.dumps(item["payload"]), meta)
+    return Broadcast(PREFIX + topic, event, payload, Form.OBJECT, meta, id_ if meta else None)
 
 
 def _find_problems(item: Any, payload_bytes_max: int) -> dict[str, list[str]]:
@@ -135,21 +140,23 @@ async def broadcast_single(realtime: Realtime, request: Request) -> Response:
     grant = authenticate(realtime, request)
     core = realtime.core
     if core.settings.is_off:
-        raise Suspended
-    kind = request.headers.get("content-type").partition(";")[0].strip().lower()
+        raise Suspended("Tenant is suspended")
+    named = request.headers.get("content-type").partition(";")[0].strip().lower()
+    kind = named or "application/json"
     if kind not in ("application/json", "application/octet-stream"):
         error = "Content-Type must be application/json or application/octet-stream"
         return json_response({"error": error}, 415)
     payload = await request.body.read(SINGLE_BYTES_MAX)
     form = Form.JSON if kind == "application/json" else Form.RAW
     if form is Form.JSON:
+        payload = payload or b"{}"
         try:
             orjson.loads(payload)
         except orjson.JSONDecodeError:
             return json_response({"errors": {"payload": ["is invalid"]}}, 422)
     if len(payload) > core.settings.payload_bytes_max:
         return json_response({"errors": {"payload": ["Payload size exceeds tenant limit"]}}, 422)
-    headers = _check_rate(realtime, 1)
+    headers = _check_rate(realtime)
     topic, event = request.params["topic"], request.params["event"]
     private = (request.query_value("private") or "").lower() == "true"
     if not private and core.settings.private_only:

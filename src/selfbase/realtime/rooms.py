@@ -39,9 +39,11 @@ _BROADCAST, _CHANGED, _ASK, _STATE = b"B", b"P", b"Q", b"S"
 
 class Member(Protocol):
     """A channel in a room.  `deliver` writes a ready frame and changes no room; `hold` keeps it for a channel that is
-    still joining.  `sees_presence` and `hears` say which extensions it may read."""
+    still joining.  `sees_presence` and `hears` say which extensions it may read; `replayed` are the
+    ids of stored messages it has had already."""
 
     version: int
+    replayed: frozenset[str]
     hears: bool
     sees_presence: bool
 
@@ -154,6 +156,8 @@ class Rooms:
         count = 0
         for member in room.members:
             if member is sender or not member.hears:
+                continue
+            if message.id is not None and message.id in member.replayed:
                 continue
             frame = encoded.frame(member.version)
             if frame is not None:

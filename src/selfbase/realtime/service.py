@@ -220,7 +220,7 @@ class Realtime:
         if core.draining:
             raise Restarting
         if core.settings.is_off:
-            raise Suspended
+            raise Suspended("Realtime was disabled for this tenant")
         if len(core.connections) >= core.settings.connections_max:
             raise TooManyConnections
         token = request.headers.get("x-api-key") or request.query_value("apikey") or ""

@@ -7,6 +7,7 @@ Source: reference/realtime.md section 11.2.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ class Filter:
     values: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        return f"{self.column}={'not.' if self.negate else ''}{self.op}.{self.value}"
+        """As the `system` messages name it."""
+        names = ", ".join(json.dumps(part) for part in (self.column, self.op, self.value))
+        return f"{{{names}, {str(self.negate).lower()}}}"
 
 
 def parse_filters(text: object) -> tuple[Filter, ...]:
@@ -46,10 +49,14 @@ def parse_filters(text: object) -> tuple[Filter, ...]:
         raise FilterInvalid("a filter is text such as column=eq.value")
     if len(text) > FILTER_CHARS_MAX:
         raise FilterInvalid(f"a filter has at most {FILTER_CHARS_MAX} characters")
-    return tuple(_parse_one(part) for part in _split(text) if part.strip())
+    if not text.strip():
+        return ()
+    return tuple(_parse_one(part) for part in _split(text))
 
 
 def _parse_one(text: str) -> Filter:
+    if not text.strip():
+        raise FilterInvalid("filter must not contain empty segments (check for extra commas)")
     match = _HEAD.match(text.strip())
     if match is None:
         raise FilterInvalid(f"expected column=operator.value, got {text[:100]!r}")
@@ -87,7 +94,7 @@ def _split(text: str) -> list[str]:
         elif char == "(":
             depth += 1
         elif char == ")":
-            depth -= 1
+            depth = max(0, depth - 1)
         elif char == "," and depth == 0:
             parts.append(text[start:index])
             start = index + 1

@@ -82,9 +82,11 @@ def _parse_text(frame: str, version: int) -> Push:
     join_ref, ref, topic, event, payload = parts
     if not isinstance(topic, str) or not isinstance(event, str):
         raise MalformedFrame("topic and event must be text")
-    return Push(
-        _ref(join_ref), _ref(ref), topic, event, payload if isinstance(payload, dict) else {}
-    )
+    if not isinstance(payload, dict):
+        if event == "broadcast":
+            raise MalformedFrame("payload must be an object")
+        payload = {}
+    return Push(_ref(join_ref), _ref(ref), topic, event, payload)
 
 
 def _ref(value: Any) -> Ref:

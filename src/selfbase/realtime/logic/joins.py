@@ -6,6 +6,7 @@ Source: reference/realtime.md sections 3.2 and 3.4.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -49,7 +50,8 @@ class Binding:
     def describe(self) -> str:
         """The parameters as the `system` messages name them."""
         filters = ", ".join(part.describe() for part in self.filters)
-        select = "nil" if self.select is None else "[" + ", ".join(self.select) + "]"
+        columns = ", ".join(json.dumps(name) for name in self.select or ())
+        select = "nil" if self.select is None else f"[{columns}]"
         return (
             f"[event: {self.event}, schema: {self.schema}, table: {self.table},"
             f" filters: [{filters}], select: {select}]"
@@ -122,9 +124,9 @@ def _parse_replay(value: Any) -> tuple[Replay | None, bool]:
     if not isinstance(value, dict):
         return None, True
     since, limit = _whole(value.get("since")), _whole(value.get("limit", REPLAY_MAX))
-    if since is None or limit is None or not 0 <= since < 1 << 50 or limit < 1:
+    if since is None or limit is None or not 0 <= since < 1 << 50:
         return None, True
-    return Replay(since, min(limit, REPLAY_MAX)), False
+    return Replay(since, max(1, min(limit, REPLAY_MAX))), False
 
 
 def _whole(value: Any) -> int | None:
@@ -154,20 +156,20 @@ def parse_binding(asked: dict[str, Any]) -> Binding:
         )
         schema = table = None
     elif select is not None and (table in (None, "*") or schema == "*"):
-        problem = "Column selection is not supported for wildcard subscriptions"
+        problem = (
+            "Column selection is not supported for wildcard subscriptions. Provide an explicit schema"
+            " and table name."
+        )
     identity = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     number = int.from_bytes(sha256(identity).digest()[:4], "big") >> 5
     return Binding(number, asked, event, schema or "public", table or "*", filters, select, problem)
 
 
 def _parse_select(value: Any) -> tuple[tuple[str, ...] | None, str | None]:
-    if value is None or value == []:
-        return None, None
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, list) or not all(isinstance(part, str) and part for part in value):
         return None, "Error parsing `select` params: a list of column names is expected"
-    return tuple(dict.fromkeys(value)), None
+    names = [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
+    return tuple(dict.fromkeys(names)) or None, None
 
 
 def render_bindings(bindings: tuple[Binding, ...]) -> bytes:

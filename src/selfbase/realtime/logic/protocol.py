@@ -160,11 +160,8 @@ class SocketProtocol:
     def _take(self, channel: Joined, message: Push) -> list[Happening]:
         payload = message.payload
         if message.event == "broadcast":
-            event = payload.get("event")
-            if not isinstance(event, str):
-                return [Dropped("broadcast without an event")]
-            body = orjson.dumps(payload)
-            sent = Broadcast(channel.topic, event, body, Form.OBJECT)
+            # Passed on as it came: what it means is between the clients.
+            sent = Broadcast(channel.topic, "", orjson.dumps(payload), Form.OBJECT)
             return [BroadcastSent(channel, message.ref, sent)]
         if message.event == "presence":
             return [PresenceSent(channel, message.ref, payload)]

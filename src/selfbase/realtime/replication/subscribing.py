@@ -7,9 +7,11 @@ same subscriptions and the same errors as upstream.  Source: reference/realtime.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 import orjson
+import psycopg
 
 from selfbase.database.database import Database, Transaction
 from selfbase.database.failures import DatabaseFailure
@@ -115,7 +117,7 @@ class Subscriber:
         except DatabaseFailure as failure:
             if failure.status == 503:
                 raise
-            subscription.failed[binding] = make_system_error(binding, failure.message)
+            subscription.failed[binding] = make_system_error(binding, failure)
             return
         subscription.waiting.pop(binding, None)
         subscription.rows = True
@@ -204,15 +206,25 @@ class Subscriber:
             await self._delete()
 
 
-def make_system_error(binding: Binding, exception: str | None = None) -> str:
+def make_system_error(binding: Binding, failure: DatabaseFailure | None = None) -> str:
     """The words upstream uses, which people search for."""
     start = "Unable to subscribe to changes with given parameters. "
-    if exception is not None:
+    if failure is not None:
         return (
             f"{start}An exception happened so please check your connect parameters:"
-            f" {binding.describe()}. Exception: {exception}"
+            f" {binding.describe()}. Exception: ERROR {failure.sqlstate}"
+            f" ({_name_condition(failure.sqlstate)}) {failure.message}"
         )
     return (
         f"{start}Please check Realtime is enabled for the given connect parameters:"
         f" {binding.describe()}"
     )
+
+
+def _name_condition(sqlstate: str) -> str:
+    """PostgreSQL's name of an error code, such as raise_exception."""
+    try:
+        name = psycopg.errors.lookup(sqlstate).__name__
+    except KeyError:
+        return "unknown"
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
