@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from tests.realtime.conftest import Client, Stand, Start
 
+from selfbase.realtime.events import MessageDropped
+
 ME = "11111111-1111-1111-1111-111111111111"
 YOU = "22222222-2222-2222-2222-222222222222"
 
@@ -668,6 +670,20 @@ async def test_messages_from_sql(stand: Stand) -> None:
         assert first["meta"]["id"] == first["payload"]["id"]
         assert (first["type"], first["event"], last["payload"]["n"]) == ("broadcast", "e", 3)
     assert (await v2.event("binary"))["payload"] == b"\x00\xff"
+
+
+async def test_messages_from_sql_that_are_not_delivered(start: Start) -> None:
+    stand = await start(payload_bytes_max=300)
+    client = await stand.connect()
+    await client.join("a", {"broadcast": {"replication_ready": True}})
+    await client.system("Replication connection established")
+    await stand.sql(
+        "select realtime.send(jsonb_build_object('x', repeat('y', 400)), 'large', 'a', false)",
+        "insert into realtime.messages (topic, extension, payload) values ('a', 'broadcast', '{}')",
+        "select realtime.send('{}', 'small', 'a', false)",
+    )
+    assert (await client.event("broadcast"))["payload"]["event"] == "small"
+    assert MessageDropped("payload_size_exceeded") in stand.happened
 
 
 async def test_broadcast_changes_in_a_trigger(stand: Stand) -> None:

@@ -60,6 +60,15 @@ class SlowConsumerDropped(RealtimeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class MessageDropped(RealtimeEvent):
+    """UnableToBroadcastChanges of upstream: a message from SQL was not delivered."""
+
+    name: ClassVar[str] = "realtime.message.dropped"
+    level: ClassVar = "warning"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamStarted(RealtimeEvent):
     name: ClassVar[str] = "realtime.stream.started"
     slot: str

@@ -19,7 +19,7 @@ from selfbase.database.failures import DatabaseFailure
 from selfbase.identity.caller import Caller
 from selfbase.kit.clock import Clock
 from selfbase.kit.events import Events
-from selfbase.realtime.events import TaskFailed
+from selfbase.realtime.events import MessageDropped, TaskFailed
 from selfbase.realtime.logic.changes import Change
 from selfbase.realtime.logic.frames import Broadcast
 from selfbase.realtime.logic.joins import Binding
@@ -40,6 +40,7 @@ OUTAGE_S_MAX = 120.0
 PARCELS_MAX = 256
 BATCH_PARCELS_MAX = 8
 WARN_INTERVAL_S = 60.0
+DROP_WARN_INTERVAL_S = 1.0
 FACTS_AGE_S_MAX = 60.0
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ class Feed:
         self._unpacker = Unpacker()
         self._dispatcher: asyncio.Task[None] | None = None
         self._last_commit = 0
-        self._warned_s = self._asked_s = float("-inf")
+        self._warned_s = self._asked_s = self._dropped_s = float("-inf")
         self._closed = False
 
     # What channels use
@@ -260,10 +261,25 @@ class Feed:
     def _send_message(self, relation: Relation, row: RowChange, begin: Begin) -> None:
         """A message that SQL sent; the worker that reads the log sends it for all."""
         message = read_message(relation, row)
-        if message is not None:
+        if message is None:
+            return
+        limit = self._settings.messages_per_second_max
+        if len(message[2].payload) > self._settings.payload_bytes_max:
+            self._drop_message("payload_size_exceeded")
+        elif 0 < limit < self._meters.message_rate():
+            self._drop_message("too_many_requests")
+        else:
             latency_ms = time.time() * 1000 - begin.committed_us / 1000
             self._meters.database_latency_ms.observe(max(0.0, latency_ms))
             self._links.send(*message)
+
+    def _drop_message(self, reason: str) -> None:
+        now_s = self._clock.monotonic_s()
+        if (
+            now_s - self._dropped_s >= DROP_WARN_INTERVAL_S
+        ):  # a flood must not become one of the log
+            self._dropped_s = now_s
+            self._events.emit(MessageDropped(reason))
 
     async def _deliver(self, changes: list[Change]) -> None:
         if not changes:

@@ -21,12 +21,10 @@ def read_message(relation: Relation, row: RowChange) -> tuple[bool, str, Broadca
         for column, value in zip(relation.columns, row.new, strict=False)
         if isinstance(value, str)
     }
-    topic = values.get("topic")
-    if topic is None or values.get("extension") != "broadcast":
+    topic, event = values.get("topic"), values.get("event")
+    if topic is None or event is None or values.get("extension") != "broadcast":
         return None
     packed = values.get("binary_payload")
     binary = bytes.fromhex(packed.removeprefix("\\x")) if packed is not None else None
-    message = make_stored(
-        topic, values.get("id", ""), values.get("event"), values.get("payload"), binary
-    )
+    message = make_stored(topic, values.get("id", ""), event, values.get("payload"), binary)
     return values.get("private") == "t", topic, message
