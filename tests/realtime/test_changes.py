@@ -465,6 +465,8 @@ async def test_columns_the_role_may_not_read(stand: Stand) -> None:
     guess = {"event": "*", "schema": "public", "table": "notes", "filter": "secret=eq.s"}
     await client.join("b", {"postgres_changes": [guess]})
     await client.system("invalid column for filter secret")
+    await client.join("c", {"postgres_changes": [{**ALL[0], "select": ["id", "secret"]}]})
+    await client.system("invalid column for select secret")
     await stand.sql(
         "insert into public.notes values (1, null, 'x', 's')", "delete from public.notes"
     )
@@ -563,6 +565,46 @@ async def test_a_new_token_changes_what_is_seen(stand: Stand) -> None:
     await stand.sql(f"insert into public.notes values (1, '{ME}'), (2, '{YOU}')")
     assert await next_records(client, 1) == [2]
     assert await quiet(stand, client) == [0]
+
+
+async def test_no_change_is_missed_or_leaked_while_a_new_token_takes_effect(stand: Stand) -> None:
+    await stand.sql(*LIMITED, OWN)
+    client = await stand.connect(stand.token(sub=ME))
+    await client.subscribed("a", ALL)
+    async with await psycopg.AsyncConnection.connect(
+        stand.database.conninfo("supabase_admin")
+    ) as busy:
+        await busy.execute("lock table realtime.subscription")
+        await client.send("realtime:a", "access_token", {"access_token": stand.token(sub=YOU)})
+        await stand.until(lambda: _is_waiting(stand))
+        await stand.sql(f"insert into public.notes values (1, '{ME}'), (2, '{YOU}')")
+        assert await next_records(client, 1) == [2]
+    await stand.until(lambda: _claims(stand, YOU))
+    await stand.sql(f"insert into public.notes values (3, '{ME}'), (4, '{YOU}')")
+    assert await next_records(client, 1) == [4]
+
+
+async def _is_waiting(stand: Stand) -> bool:
+    return bool(
+        await stand.fetch(
+            "select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query like 'delete from realtime.subscription%'"
+        )
+    )
+
+
+async def test_a_new_token_loses_filters_its_role_may_not_use(stand: Stand) -> None:
+    await stand.sql(
+        *NOTES, "revoke select on public.notes from anon", "grant select (id) on notes to anon"
+    )
+    client = await stand.connect()
+    guess = {**ALL[0], "filter": "secret=eq.s"}
+    await client.subscribed("a", [guess, *ALL], token=stand.token())
+    await client.send("realtime:a", "access_token", {"access_token": stand.token("anon")})
+    await client.system("invalid column for filter secret")
+    await stand.sql("insert into public.notes values (1, null, 'x', 's')")
+    change = await client.change()
+    assert (len(change["ids"]), change["data"]["record"]) == (1, {"id": 1})
 
 
 async def _claims(stand: Stand, sub: str) -> bool:

@@ -142,22 +142,35 @@ class Subscriber:
             subscription.tell(EXTENSION, "ok", SUBSCRIBED)
 
     async def change_caller(self, subscription: Subscription, caller: Caller) -> None:
-        """Judges later changes for the new caller, at once; then its rows follow."""
+        """Judges later changes for the new caller, at once and without missing one; then the rows
+        follow, and what the new caller may not subscribe to ends."""
         active = list(subscription.active)
-        self._registry.remove(subscription)
-        subscription.caller = caller
+        self._move(subscription, caller, active)
         if subscription.ended:
             return
         try:
             async with self._database.as_service("subscriptions are ours", login=LOGIN) as tx:
                 await tx.execute(_DELETE, ([str(subscription.id)],))
-        except DatabaseFailure:
-            pass_on = [*active, *subscription.waiting]
-            subscription.waiting.update(
-                (binding, make_system_error(binding)) for binding in pass_on
-            )
+        except DatabaseFailure as failure:
+            # The rows only show what is subscribed: without them changes are judged all the same.
+            self._events.emit(TaskFailed("subscribe", failure.sqlstate))
             return
         await self._try(subscription, active)
+        for binding in active:
+            subscription.waiting.pop(binding, None)  # is active: a table that comes back is heard
+        refused = [binding for binding in active if binding in subscription.failed]
+        if refused and not subscription.ended:
+            self._move(subscription, caller, [b for b in active if b not in subscription.failed])
+            for problem in dict.fromkeys(subscription.failed[binding] for binding in refused):
+                subscription.tell(EXTENSION, "error", problem)
+
+    def _move(
+        self, subscription: Subscription, caller: Caller, bindings: Sequence[Binding]
+    ) -> None:
+        self._registry.remove(subscription)
+        subscription.caller = caller
+        for binding in [] if subscription.ended else bindings:
+            self._registry.add(subscription, binding)
 
     def end(self, subscription: Subscription) -> None:
         """Nothing more is delivered; the rows go soon after."""
