@@ -584,11 +584,31 @@ async def test_no_change_is_missed_or_leaked_while_a_new_token_takes_effect(stan
     assert await next_records(client, 1) == [4]
 
 
+async def test_a_change_that_is_being_judged_is_not_missed_for_a_new_token(stand: Stand) -> None:
+    await stand.sql(
+        *LIMITED,
+        "create table public.gate (id int)",
+        "grant select on public.gate to authenticated",
+        "create policy p on public.notes for select to authenticated"
+        " using (not exists (select from public.gate where gate.id = notes.id))",
+    )
+    client = await stand.connect(stand.token(sub=ME))
+    await client.subscribed("a", ALL)
+    async with await psycopg.AsyncConnection.connect(stand.database.conninfo()) as busy:
+        await busy.execute("lock table public.gate")
+        await stand.sql("insert into public.notes values (1)")
+        await stand.until(lambda: _is_waiting(stand))
+        await client.send("realtime:a", "access_token", {"access_token": stand.token(sub=YOU)})
+        await client.settle()
+    assert await next_records(client, 1) == [1]
+    await stand.until(lambda: _claims(stand, YOU))
+
+
 async def _is_waiting(stand: Stand) -> bool:
     return bool(
         await stand.fetch(
             "select from pg_stat_activity where datname = current_database()"
-            " and wait_event_type = 'Lock' and query like 'delete from realtime.subscription%'"
+            " and wait_event_type = 'Lock'"
         )
     )
 

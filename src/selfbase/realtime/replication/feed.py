@@ -99,6 +99,7 @@ class Feed:
         )
         self._parcels: asyncio.Queue[Parcel] = asyncio.Queue(PARCELS_MAX)
         self._unpacker = Unpacker()
+        self._judging = asyncio.Lock()
         self._dispatcher: asyncio.Task[None] | None = None
         self._last_commit = 0
         self._warned_s = self._asked_s = self._dropped_s = float("-inf")
@@ -152,7 +153,11 @@ class Feed:
 
     async def change_caller(self, subscription: Subscription, caller: Caller) -> None:
         """The channel has a new token: from now on changes are judged for that caller."""
-        await self._subscriber.change_caller(subscription, caller)
+        async with self._judging:
+            if subscription.ended:
+                return
+            self._subscriber.change_caller(subscription, caller)
+        await self._subscriber.renew_rows(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._subscriber.end(subscription)
@@ -289,9 +294,13 @@ class Feed:
             self._warn_rate()
             return
         # Nothing is written before everything is decided, so trying again is safe.
-        count = await self._outlast(self._matcher.deliver, changes)
+        count = await self._outlast(self._judge, changes)
         self._meters.db_events.inc(count)
         self._meters.count_messages(count)
+
+    async def _judge(self, changes: list[Change]) -> int:
+        async with self._judging:
+            return await self._matcher.deliver(changes)
 
     def _warn_rate(self) -> None:
         now_s = self._clock.monotonic_s()

@@ -141,13 +141,18 @@ class Subscriber:
         if not subscription.failed and not subscription.ended:
             subscription.tell(EXTENSION, "ok", SUBSCRIBED)
 
-    async def change_caller(self, subscription: Subscription, caller: Caller) -> None:
-        """Judges later changes for the new caller, at once and without missing one; then the rows
-        follow, and what the new caller may not subscribe to ends."""
+    def change_caller(self, subscription: Subscription, caller: Caller) -> None:
+        """Judges later changes for the new caller.  Not while a batch is being judged: it would
+        be for neither of the two."""
         active = list(subscription.active)
-        self._move(subscription, caller, active)
-        if subscription.ended:
-            return
+        self._registry.remove(subscription)
+        subscription.caller = caller
+        for binding in active:
+            self._registry.add(subscription, binding)
+
+    async def renew_rows(self, subscription: Subscription) -> None:
+        """Lets the rows follow a new caller, and ends what it may not subscribe to."""
+        active = list(subscription.active)
         try:
             async with self._database.as_service("subscriptions are ours", login=LOGIN) as tx:
                 await tx.execute(_DELETE, ([str(subscription.id)],))
@@ -159,18 +164,10 @@ class Subscriber:
         for binding in active:
             subscription.waiting.pop(binding, None)  # is active: a table that comes back is heard
         refused = [binding for binding in active if binding in subscription.failed]
-        if refused and not subscription.ended:
-            self._move(subscription, caller, [b for b in active if b not in subscription.failed])
-            for problem in dict.fromkeys(subscription.failed[binding] for binding in refused):
-                subscription.tell(EXTENSION, "error", problem)
-
-    def _move(
-        self, subscription: Subscription, caller: Caller, bindings: Sequence[Binding]
-    ) -> None:
-        self._registry.remove(subscription)
-        subscription.caller = caller
-        for binding in [] if subscription.ended else bindings:
-            self._registry.add(subscription, binding)
+        for binding in refused:
+            self._registry.remove_binding(subscription, binding)
+        for problem in dict.fromkeys(subscription.failed[binding] for binding in refused):
+            subscription.tell(EXTENSION, "error", problem)
 
     def end(self, subscription: Subscription) -> None:
         """Nothing more is delivered; the rows go soon after."""

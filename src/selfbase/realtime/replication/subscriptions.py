@@ -170,22 +170,31 @@ class Registry:
         """Takes all bindings of a subscription out."""
         caller_key = make_caller_key(subscription.caller)
         for binding in subscription.active:
-            table = (binding.schema, binding.table)
-            key = _group_key(subscription, binding)
-            self.binding_count -= 1
-            group = self._tables.get(table, {}).get(key)
-            place = group.places.get(caller_key) if group is not None else None
-            if group is None or place is None:
-                continue  # the same wish twice: gone with the first
-            place.seats.pop(subscription, None)
-            if not place.seats:
-                del group.places[caller_key]
-                group.version += 1
-            if not group.places:
-                del self._tables[table][key]
-            if not self._tables[table]:
-                del self._tables[table]
+            self._remove(subscription, binding, caller_key)
         subscription.active.clear()
+
+    def remove_binding(self, subscription: Subscription, binding: Binding) -> None:
+        """Takes one binding out.  The same wish made twice goes as a whole."""
+        if binding in subscription.active:
+            del subscription.active[binding]
+            self._remove(subscription, binding, make_caller_key(subscription.caller))
+
+    def _remove(self, subscription: Subscription, binding: Binding, caller_key: CallerKey) -> None:
+        table = (binding.schema, binding.table)
+        key = _group_key(subscription, binding)
+        self.binding_count -= 1
+        group = self._tables.get(table, {}).get(key)
+        place = group.places.get(caller_key) if group is not None else None
+        if group is None or place is None:
+            return  # the same wish twice: gone with the first
+        place.seats.pop(subscription, None)
+        if not place.seats:
+            del group.places[caller_key]
+            group.version += 1
+        if not group.places:
+            del self._tables[table][key]
+        if not self._tables[table]:
+            del self._tables[table]
 
     def find_groups(self, change: Change) -> Iterator[Group]:
         """Groups whose table and kind fit, filters not yet asked."""
