@@ -146,6 +146,24 @@ async def test_every_route_refuses_who_may_not_call(
         assert answer.status_code < 400
 
 
+METRICS = (
+    "realtime_channel_events",
+    "realtime_channel_presence_events",
+    "realtime_channel_db_events",
+    "realtime_channel_joins",
+    "realtime_payload_size_count",
+    "realtime_channel_input_bytes",
+    "realtime_channel_output_bytes",
+    "realtime_replication_poller_query_duration_count",
+    "realtime_replication_poller_changes_dispatch",
+    "realtime_replication_poller_changes_skip",
+    "realtime_tenants_broadcast_from_database_latency_committed_at_count",
+    "realtime_tenants_read_authorization_check_count",
+    "realtime_subscriptions_manager_subscribers",
+    "phoenix_channel_joined_total",
+)
+
+
 async def test_health_and_metrics(stand: Stand) -> None:
     client = await stand.connect()
     await client.join("a")
@@ -156,7 +174,10 @@ async def test_health_and_metrics(stand: Stand) -> None:
         assert health["db_connected"]
         assert health["connected_cluster"] == 1
         text = (await http.get("/metrics")).text
+        for name in METRICS:
+            assert f'\n{name}{{tenant="test"' in text, name
         assert 'realtime_connections_connected{tenant="test"} 1.0' in text
+        assert 'realtime_channel_output_bytes{tenant="test"} 0.0' not in text
         assert (await http.get("/api/tenants/other/health")).status_code == 404
         assert (await http.get("/nothing")).status_code == 404
         assert (await http.get("/api/broadcast")).status_code == 405

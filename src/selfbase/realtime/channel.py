@@ -162,6 +162,7 @@ class Channel:
             return
         protocol.accept(self.joined, render_bindings(request.bindings))
         core.meters.channels.inc()
+        core.meters.joined.inc()
         if self.sees_presence:
             self._push_presence_state()
         self._release(replayed)

@@ -118,8 +118,10 @@ class Connection:
             frames.clear()
             return
         if len(frames) == 1:
+            self.core.meters.sent_bytes += len(frames[0])
             self.socket.send_frame(frames[0])
         else:
+            self.core.meters.sent_bytes += sum(map(len, frames))
             self.socket.send_frames(frames)
         frames.clear()
         unsent = self.socket.buffered_bytes

@@ -300,7 +300,10 @@ class Feed:
 
     async def _judge(self, changes: list[Change]) -> int:
         async with self._judging:
-            return await self._matcher.deliver(changes)
+            began_s = self._clock.monotonic_s()
+            count = await self._matcher.deliver(changes)
+            self._meters.batch_ms.observe((self._clock.monotonic_s() - began_s) * 1000)
+            return count
 
     def _warn_rate(self) -> None:
         now_s = self._clock.monotonic_s()
