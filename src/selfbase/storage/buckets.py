@@ -13,6 +13,7 @@ from uuid import UUID
 from selfbase.database.failures import ForeignKeyViolation, UniqueViolation
 from selfbase.storage.blobs import BlobNotFound, object_key
 from selfbase.storage.call import Actor
+from selfbase.storage.cdn import purge_cdn
 from selfbase.storage.context import Context
 from selfbase.storage.errors import (
     BucketAlreadyExists,
@@ -153,6 +154,7 @@ class Buckets:
         if not isinstance(types, Unset) and types is not None:
             check_mime_rules(types)
             new_types = list(types)
+        hides = change.public is False and await self._is_public_behind_cdn(actor, bucket_id)
         (rows,) = await self._rows.run(
             actor,
             by_caller(
@@ -167,6 +169,19 @@ class Buckets:
         )
         if not rows:
             raise NoSuchBucket
+        if hides:
+            self._purge_cdn(bucket_id)
+
+    async def _is_public_behind_cdn(self, actor: Actor, bucket_id: str) -> bool:
+        if not self._context.settings.cdn_purge_url:
+            return False
+        bucket = await self.find_as_service(actor, bucket_id)
+        return bucket is not None and bucket.public
+
+    def _purge_cdn(self, bucket_id: str) -> None:
+        """Has the bucket's copies forgotten, after the answer: it must not fail for that."""
+        if self._context.settings.cdn_purge_url:
+            self._context.start("purge CDN", purge_cdn(self._context, bucket_id))
 
     async def delete(self, actor: Actor, bucket_id: str) -> None:
         """Removes an empty bucket.  Objects the actor cannot see count too."""
@@ -183,6 +198,7 @@ class Buckets:
             raise BucketNotEmpty from None
         if not found or not deleted:
             raise BucketNotEmpty if found and filled[0] else NoSuchBucket
+        self._purge_cdn(bucket_id)
 
     async def empty(self, actor: Actor, bucket_id: str) -> None:
         """Deletes every object there is at this moment; many of them after this returns."""

@@ -57,6 +57,8 @@ from selfbase.storage.settings import StorageSettings
 
 SUPERUSER = "supabase_admin"
 _RESUMABLE = "/upload/resumable"
+# Roots of a group of routes may end in a slash: S3 clients list buckets that way.
+_ROOTS = frozenset({"/s3/", "/bucket/", "/cdn/"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +178,7 @@ def _target(request: Request) -> tuple[str, str]:
         path = path.rstrip("/")
         if method == "POST":
             method = request.headers.get("x-http-method-override").upper() or method
-    # S3 clients ask for the list of buckets with a slash behind the endpoint's path.
-    return method, "/s3" if path == "/s3/" else path
+    return method, path.rstrip("/") if path in _ROOTS else path
 
 
 def make_storage(

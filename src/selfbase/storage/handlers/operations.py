@@ -5,21 +5,16 @@ Source: reference/storage.md section 1.8.
 
 from __future__ import annotations
 
-from typing import Any
-
-import httpx
-
 import selfbase
 from selfbase.database.failures import DatabaseFailure
 from selfbase.http.values import Response, json_response
 from selfbase.kit.routes import Access, Route
 from selfbase.storage.access import REST
 from selfbase.storage.call import Call, Handler
-from selfbase.storage.errors import InternalError, MissingParameter
+from selfbase.storage.cdn import purge_cdn
+from selfbase.storage.logic.fields import Fields
 from selfbase.storage.queries import SQL
 from selfbase.storage.rows import by_service
-
-_PURGE_TIMEOUT_S = 10.0
 
 
 async def get_health(call: Call) -> Response:
@@ -44,35 +39,11 @@ def _version() -> bytes:
 
 async def purge_cache(call: Call) -> Response:
     """Asks the CDN to forget a project's, a bucket's or an object's copies."""
-    settings = call.context.settings
-    if not settings.cdn_purge_url:
-        raise MissingParameter("Missing Required Parameter CDN_PURGE_ENDPOINT_URL is not set")
-    bucket_id, name = call.params.get("bucket"), call.params.get("name")
-    if bucket_id and name:
-        await call.context.objects.find(call.actor, bucket_id, name)
-    elif bucket_id:
-        await call.context.buckets.get(call.actor, bucket_id)
-    body: dict[str, Any] = {
-        "type": "object" if name else "bucket" if bucket_id else "tenant",
-        "tenant": {"ref": call.context.project_ref},
-    }
-    if bucket_id:
-        body["bucketId"] = bucket_id
-    if name:
-        body["objectName"] = name
-    if call.request.query_value("transformations") == "true":
-        body["type"] = f"{body['type']}-transformations"
-    key = settings.cdn_purge_key.reveal() if settings.cdn_purge_key else ""
-    try:
-        async with httpx.AsyncClient(timeout=_PURGE_TIMEOUT_S, trust_env=False) as client:
-            answer = await client.post(
-                f"{settings.cdn_purge_url.rstrip('/')}/purge",
-                json=body,
-                headers={"authorization": f"Bearer {key}"},
-            )
-            answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise InternalError(internal=f"CDN purge: {type(error).__name__}") from error
+    transformations = Fields(dict(call.request.query_pairs()), "querystring").boolean(
+        "transformations", False
+    )
+    bucket_id, name = call.params.get("bucket", ""), call.params.get("name", "")
+    await purge_cdn(call.context, bucket_id, name, transformations=transformations)
     return json_response({"message": "success"})
 
 
