@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ from selfbase.storage.service import make_standalone_storage
 
 SECRET = "bench-secret-that-is-long-enough-for-hs256"
 PIECE = 1024 * 1024
+RAW = {"upload": "raw disk", "download": "loopback"}
 
 
 @dataclass
@@ -119,6 +121,10 @@ def postmaster_pid(place: Place) -> int:
 def bench_small(place: Place, size: int, count: int, connections: int) -> None:
     """Uploads of new objects and downloads of one, over keep-alive connections."""
     body = os.urandom(size)
+    raw = {
+        "upload": write_raw_files(place.folder / "raw", body, count, connections),
+        "download": copy_loopback(body, count),
+    }
     url = f"{place.url}/object/bench"
     headers = {**place.headers, "content-type": "application/octet-stream"}
     uploads = [
@@ -130,9 +136,11 @@ def bench_small(place: Place, size: int, count: int, connections: int) -> None:
         load = run_load(place.url, requests, connections=connections, count=count)
         server_s = cpu_s(place.pid) - before[0]
         database_s = tree_cpu_s(postmaster_pid(place)) - before[1]
+        rate = load.per_second * size / 1e6
         print(
             f"{what:9} {size:>9,} B  {load.per_second:>8,.0f}/s"
-            f"  {load.per_second * size / 1e6:>7,.0f} MB/s  p50 {load.p50_ms:6.2f} ms"
+            f"  {rate:>7,.0f} MB/s = {rate / raw[what]:.2f} of {RAW[what]}"
+            f"  p50 {load.p50_ms:6.2f} ms"
             f"  p99 {load.p99_ms:6.2f} ms  CPU/1000: server {server_s / count * 1e6:5.0f} ms,"
             f" Postgres {database_s / count * 1e6:5.0f} ms  bad {load.bad}"
         )
@@ -157,13 +165,31 @@ def write_raw(path: Path, size: int) -> float:
     return size / 1e6 / took_s
 
 
-def copy_loopback(size: int) -> float:
-    """MB/s of one thread sending memory to another over a loopback socket."""
+def write_raw_files(folder: Path, body: bytes, count: int, threads: int) -> float:
+    """MB/s of writing and syncing many files, as many at once as there are uploads."""
+    folder.mkdir()
+
+    def write(number: int) -> None:
+        with (folder / str(number)).open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fdatasync(file.fileno())
+
+    started_s = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(write, range(count)))
+    took_s = time.perf_counter() - started_s
+    shutil.rmtree(folder)
+    return len(body) * count / 1e6 / took_s
+
+
+def copy_loopback(piece: bytes, count: int) -> float:
+    """MB/s of one thread sending a piece to another over a loopback socket, again and again."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def send() -> None:
         with socket.create_connection(listener.getsockname()) as sender:
-            for piece in pieces(size):
+            for _ in range(count):
                 sender.sendall(piece)
 
     thread = threading.Thread(target=send)
@@ -174,7 +200,7 @@ def copy_loopback(size: int) -> float:
             pass
     thread.join()
     listener.close()
-    return size / 1e6 / (time.perf_counter() - started_s)
+    return len(piece) * count / 1e6 / (time.perf_counter() - started_s)
 
 
 def receive(place: Place, path: str) -> float:
@@ -191,7 +217,7 @@ def receive(place: Place, path: str) -> float:
 
 def bench_large(place: Place, size: int) -> None:
     disk = write_raw(place.folder / "raw", size)
-    loopback = copy_loopback(size)
+    loopback = copy_loopback(os.urandom(PIECE), size // PIECE)
     before = pss_bytes(place.pid)
     with httpx.Client(base_url=place.url, headers=place.headers, timeout=None) as client:
         started_s, cpu = time.perf_counter(), cpu_s(place.pid)

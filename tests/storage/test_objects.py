@@ -2,13 +2,16 @@
 
 import hashlib
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
 from tests.storage.conftest import ALICE, Site, SiteMaker
 
+from selfbase.http.headers import Headers
 from selfbase.http.testing import Answer
+from selfbase.http.values import BytesBody, Request
 
 
 def refusal(answer: Answer) -> tuple[int, str, str]:
@@ -120,6 +123,59 @@ async def test_a_form_brings_fields_before_its_file(site: Site) -> None:
     assert got.headers.get("cache-control") == "max-age=3600"
     info = (await site.service.get("/object/info/b/a.png")).json()
     assert info["metadata"] == {"who": "me"}
+
+
+class ArrivingBody(BytesBody):
+    """A body of which only a part is here at a time."""
+
+    __slots__ = ("taken",)
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.taken = 0
+
+    async def stream(self, bytes_max: int | None = None) -> AsyncIterator[bytes]:
+        content = await self.read(1 << 30)
+        for start in range(0, len(content), 65_536):
+            piece = content[start : start + 65_536]
+            self.taken += len(piece)
+            yield piece
+
+
+@pytest.mark.parametrize("file_bytes", [40, 700_000], ids=["small", "large"])
+async def test_fields_behind_the_file_count_too(site: Site, file_bytes: int) -> None:
+    """As `FormData` of one's own has them: storage-js appends its fields to it."""
+    await site.make_bucket("pictures", allowed_mime_types=["image/*"])
+    content = b"p" * file_bytes
+    file = ("f", "a", "image/png", content)
+    fields = (("cacheControl", None, None, b"60"), ("metadata", None, None, b'{"a": 1}'))
+    headers, body = form(file, *fields)
+    answer = await site.storage.answer(
+        Request(
+            "POST",
+            "/object/pictures/k",
+            headers=Headers([*site.service.headers.items(), *headers.items()]),
+            body=ArrivingBody(body),
+        )
+    )
+    assert answer.status == 200, answer.body
+    info = (await site.service.get("/object/info/pictures/k")).json()
+    assert (info["metadata"], info["cache_control"]) == ({"a": 1}, "max-age=60")
+    assert info["size"] == file_bytes
+    headers, body = form(file, ("contentType", None, None, b"text/plain"))
+    refused = await site.service.post("/object/pictures/l", headers=headers, content=body)
+    assert refusal(refused) == (400, "415", "InvalidMimeType")
+    assert len(site.files()) == 1, "what was written before the refusal is gone"
+
+
+@pytest.mark.parametrize("expects", [False, True])
+async def test_a_refused_body_is_read_to_its_end(site: Site, expects: bool) -> None:
+    """Else the client sees its connection reset; unless it waits to be asked for the body."""
+    body = ArrivingBody(b"x" * 300_000)
+    headers = Headers([("expect", "100-continue")] if expects else [])
+    request = Request("PUT", "/object/upload/sign/b/k", "token=x", headers=headers, body=body)
+    assert (await site.storage.answer(request)).status == 400
+    assert body.taken == (0 if expects else 300_000)
 
 
 async def test_a_torn_form_leaves_nothing(site: Site) -> None:
@@ -314,6 +370,14 @@ async def test_refusals_have_the_shape_and_words_clients_know(site: Site) -> Non
         "message": "headers must have required property 'authorization'",
         "code": "InvalidRequest",
     }
+    garbled = await site.client(None).post("/bucket/b/empty", headers={"authorization": "Bearer x"})
+    assert refusal(garbled) == (400, "403", "AccessDenied")
+    nameless = await site.service.post("/object/b/", content=b"x")
+    assert refusal(nameless) == (400, "400", "InvalidKey")
+    for kind in ("thisisnotatype", "image/\tjpg", "a/b c"):
+        typed = await site.service.post("/object/b/k", content=b"x", headers={"content-type": kind})
+        assert refusal(typed) == (400, "415", "InvalidMimeType")
+        assert typed.json()["message"] == "Invalid Content-Type header"
     lost = await site.service.get("/nowhere")
     assert (lost.status, lost.json()["message"]) == (404, "Route GET:/nowhere not found")
     role = await site.user(ALICE).post("/bucket/b/empty")

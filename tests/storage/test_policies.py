@@ -1,5 +1,6 @@
 """Every operation is decided by users' policies: who may do what, told by the tables' owner in SQL."""
 
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 
 import psycopg
@@ -184,6 +185,36 @@ async def test_policies_see_what_is_uploaded_and_by_which_operation(site: Site) 
     signed = await alice.post("/object/upload/sign/b/d", headers=said)
     assert signed.json()["code"] == "AccessDenied"
     assert len(site.files()) == 1
+
+
+async def test_policies_see_the_announced_length_of_forms_and_resumable_uploads(
+    site: Site,
+) -> None:
+    await site.make_bucket()
+    site.execute(
+        "create policy small on storage.objects for insert to authenticated"
+        " with check ((metadata->>'contentLength')::int between 1 and 300)"
+    )
+    for length, status in ((10, 200), (1000, 400)):
+        body = (
+            b"--X\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n"
+            + b"x" * length
+            + b"\r\n--X--\r\n"
+        )
+        headers = {
+            "content-type": "multipart/form-data; boundary=X",
+            "content-length": str(len(body)),
+        }
+        answer = await site.user(ALICE).post(f"/object/b/{length}", headers=headers, content=body)
+        assert answer.status == status, answer.text
+    for length, status in ((10, 201), (1000, 403)):
+        bucket, name = b64encode(b"b").decode(), b64encode(b"tus").decode()
+        headers = {
+            "tus-resumable": "1.0.0",
+            "upload-length": str(length),
+            "upload-metadata": f"bucketName {bucket},objectName {name}",
+        }
+        assert (await site.user(ALICE).post("/upload/resumable", headers=headers)).status == status
 
 
 async def test_a_role_of_the_users_own_is_acted_as(site: Site) -> None:

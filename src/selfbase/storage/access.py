@@ -62,8 +62,6 @@ async def authenticate(request: Request, context: Context, access: Access) -> Ca
     except TokenInvalid as failure:
         if access is Access.KEY:
             return ANONYMOUS
-        if access is Access.SERVICE:
-            raise RoleRefused(describe_token_failure(failure)) from None
         raise TokenRefused(describe_token_failure(failure)) from None
     if access is Access.SERVICE and not caller.is_service:
         raise RoleRefused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import orjson
 
 from selfbase.http.values import Request, Response
 from selfbase.identity.caller import Caller
+from selfbase.kit.failures import Failure
 from selfbase.kit.routes import Access
 from selfbase.storage.errors import StorageError
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # Policies may read `request.headers`; what proves identity is already in the claims.
 _HIDDEN_HEADERS = frozenset({"authorization", "apikey", "cookie", "x-signature"})
+_DRAIN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +90,16 @@ class Surface:
     name: str
     authenticate: Callable[[Request, Context, Access], Awaitable[Caller]]
     render_failure: Callable[[StorageError, Request], Response]
+
+
+async def drain(request: Request) -> None:
+    """Reads on for a moment after a refusal, unless the client waits to be asked: one that is still
+    sending would see its connection reset instead of the answer."""
+    if request.method not in ("PUT", "POST", "PATCH") or "expect" in request.headers:
+        return
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in request.body.stream():
+                continue
+    except (TimeoutError, Failure):
+        return  # slow or gone: it gets the answer, or not

@@ -7,8 +7,8 @@ bytes of the version before removed.  Source: reference/storage.md sections 4.5 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from selfbase.database.failures import (
     UniqueViolation,
 )
 from selfbase.http.values import FileBody
+from selfbase.kit.failures import Failure
 from selfbase.storage.blobs import BlobNotFound, BlobsFailed, BlobsFull, object_key
 from selfbase.storage.buckets import keys_of, read_bucket, uuid_or_none
 from selfbase.storage.call import Actor
@@ -87,10 +88,26 @@ class Objects:
         pieces: ByteStream,
         *,
         standard: bool = False,
+        settle: Callable[[], Upload] | None = None,
     ) -> StoredObject:
-        """Uploads an object.  `standard` applies the limit of plain uploads."""
+        """Uploads an object.  `standard` applies the limit of plain uploads.
+
+        `settle` says what the upload is once its bytes are here; what it says then counts.
+        """
         permit = await self.authorize_upload(actor, bucket_id, name, upload, standard=standard)
         stored = await self.write(pieces, permit.bytes_max)
+        try:
+            settled = upload if settle is None else settle()
+            if settled != upload:
+                upload = settled
+                permit = await self.authorize_upload(
+                    actor, bucket_id, name, upload, standard=standard
+                )
+        except Failure:
+            await self._context.discard([object_key(stored.version)])
+            raise
+        if upload.user_metadata is None:
+            upload = replace(upload, user_metadata={})
         return await self.commit(actor, permit, upload, stored)
 
     async def authorize_upload(
@@ -115,8 +132,11 @@ class Objects:
         self.check_key(name)
         owner = actor.caller.user_id
         metadata: dict[str, Any] = {"mimetype": upload.mime_type}
-        if upload.declared_bytes is not None:
-            metadata["contentLength"] = upload.declared_bytes
+        announced = (
+            upload.announced_bytes if upload.declared_bytes is None else upload.declared_bytes
+        )
+        if announced is not None:
+            metadata["contentLength"] = announced
         test = by_caller(
             SQL["try_upsert" if upload.upsert else "try_insert"],
             bucket_id,
@@ -196,7 +216,7 @@ class Objects:
             uuid_or_none(owner),
             owner,
             dict(metadata) if metadata is not None else describe(upload, stored),
-            {} if user_metadata is None else dict(user_metadata),
+            None if user_metadata is None else dict(user_metadata),
         )
         lock = by_service(SQL["lock_object"], permit.bucket.id, permit.name)
         try:

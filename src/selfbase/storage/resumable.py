@@ -95,7 +95,11 @@ class Resumables:
     async def create(self, actor: Actor, wanted: Creation, *, upsert: bool) -> Resumable:
         """Begins an upload that the actor may do."""
         upload = Upload(
-            wanted.mime_type, wanted.cache_control, wanted.user_metadata, None, None, upsert
+            wanted.mime_type,
+            wanted.cache_control,
+            wanted.user_metadata,
+            announced_bytes=wanted.length,
+            upsert=upsert,
         )
         permit = await self._context.objects.authorize_upload(
             actor, wanted.bucket_id, wanted.name, upload, empty_list_refuses=True

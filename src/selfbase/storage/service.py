@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
+import orjson
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from selfbase.database.database import Database, DatabaseSettings
 from selfbase.database.failures import DatabaseFailure, DatabaseUnavailable
 from selfbase.http.values import FileBody, Request, Response, WebSocket
-from selfbase.identity.tokens import Key, TokenVerifier, key_from_secret, keys_from_text
+from selfbase.identity.tokens import (
+    Key,
+    TokenVerifier,
+    key_from_jwk,
+    key_from_secret,
+    keys_from_text,
+)
 from selfbase.kit.clock import Clock
 from selfbase.kit.events import Event, Events, Level
 from selfbase.kit.failures import ConfigurationError, Failure
@@ -30,7 +37,7 @@ from selfbase.project import Health, Project
 from selfbase.storage.access import REST
 from selfbase.storage.blobs import Blobs
 from selfbase.storage.buckets import Buckets
-from selfbase.storage.call import Call, Handler, Surface, make_actor
+from selfbase.storage.call import Call, Handler, Surface, drain, make_actor
 from selfbase.storage.cloud import CloudBlobs, open_store
 from selfbase.storage.collector import Collector
 from selfbase.storage.context import Context
@@ -38,6 +45,7 @@ from selfbase.storage.disk import DiskBlobs
 from selfbase.storage.errors import (
     EntityTooLarge,
     FeatureNotEnabled,
+    InvalidKey,
     RouteNotFound,
     SchemaInvalid,
     StorageError,
@@ -117,6 +125,7 @@ class Storage:
             actor = make_actor(caller, operation, request)
             return await route.handler(Call(request, actor, self.context, found.params))
         except Failure as failure:
+            await drain(request)
             return self._render(surface, operation, storage_error(failure), request)
 
     def _find_route(self, request: Request) -> Found[Handler]:
@@ -125,6 +134,8 @@ class Storage:
         if not isinstance(found, Found) and method == "HEAD":
             found = self._router.find("GET", path)
         if not isinstance(found, Found):
+            if path.endswith("/") and isinstance(self._router.find(method, f"{path}-"), Found):
+                raise InvalidKey("Invalid key: ")  # only the name is missing
             raise RouteNotFound(f"Route {request.method}:{request.path} not found")
         if not self.context.settings.enabled:
             raise FeatureNotEnabled("Storage is switched off for this project")
@@ -219,7 +230,10 @@ class StandaloneSettings:
         env=("AUTH_JWT_SECRET", "PGRST_JWT_SECRET"), help="Verifies tokens.", secret=True
     )
     jwks: Secret | None = setting(
-        None, env="JWT_JWKS", help="Further keys, as a JWK set.", secret=True
+        None,
+        env="JWT_JWKS",
+        help="Further keys, as a JWK set; its `urlSigningKey` signs URLs.",
+        secret=True,
     )
     anon_key: Secret = setting(Secret(""), env="ANON_KEY", help="Public key.", secret=True)
     ref: str = setting(
@@ -245,13 +259,14 @@ def make_standalone_storage(
         raise ConfigurationError(
             "storage: file_path is not set", hint="Set STORAGE_FILE_BACKEND_PATH."
         )
+    keys, signing_key = _standalone_keys(alone)
     context = Context(
         settings=settings,
         project_ref=alone.ref,
         rows=Rows(database, settings),
         blobs=_open_blobs(settings, alone.ref, Path(), faults),
-        tokens=TokenVerifier(_standalone_keys(alone)),
-        signing_key=key_from_secret(alone.jwt_secret.reveal()),
+        tokens=TokenVerifier(keys),
+        signing_key=signing_key or keys[0],
         clock=clock,
         events=events,
         s3_access_key_id=settings.s3_protocol_access_key_id or "",
@@ -263,9 +278,18 @@ def make_standalone_storage(
     return _assemble(context, database, migrate_as=str(user))
 
 
-def _standalone_keys(alone: StandaloneSettings) -> tuple[Key, ...]:
-    further = keys_from_text(alone.jwks.reveal()) if alone.jwks else ()
-    return (key_from_secret(alone.jwt_secret.reveal()), *further)
+def _standalone_keys(alone: StandaloneSettings) -> tuple[tuple[Key, ...], Key | None]:
+    """What verifies tokens, the secret first; and the key set's own key for signed URLs."""
+    secret = key_from_secret(alone.jwt_secret.reveal())
+    if alone.jwks is None:
+        return (secret,), None
+    text = alone.jwks.reveal()
+    further = keys_from_text(text)
+    loaded = orjson.loads(text) if text.strip().startswith("{") else {}
+    if "urlSigningKey" not in loaded:
+        return (secret, *further), None
+    signing_key = key_from_jwk(loaded["urlSigningKey"])
+    return (secret, *further, signing_key), signing_key
 
 
 def _assemble(context: Context, database: Database, *, migrate_as: str) -> Storage:

@@ -82,12 +82,14 @@ class Upload:
     """What an upload says about its object besides its bytes.
 
     `declared_bytes` is the length the client announced, or None when it sends until it is done.
+    `announced_bytes` is that of the form around the file: policies see it, limits do not count it.
     """
 
     mime_type: str = DEFAULT_MIME_TYPE
     cache_control: str = DEFAULT_CACHE_CONTROL
     user_metadata: Mapping[str, Any] | None = None
     declared_bytes: int | None = None
+    announced_bytes: int | None = None
     x_robots_tag: str | None = None
     upsert: bool = False
 

@@ -128,7 +128,9 @@ async def test_ranges_and_conditions(server: S3Server, s3: Any) -> None:
         Key="k",
         ResponseContentType="text/x",
         ResponseCacheControl="no",
+        ResponseContentLanguage="no\nheader",
     )
+    assert "ContentLanguage" not in changed
     assert (changed["ContentType"], changed["CacheControl"]) == ("text/x", "no")
 
 

@@ -15,7 +15,7 @@ from selfbase.storage.access import authenticate
 from selfbase.storage.access import render_failure as render_rest_failure
 from selfbase.storage.call import Actor, Call, Handler, Surface
 from selfbase.storage.errors import InvalidSignature, SchemaInvalid, StorageError, TokenRefused
-from selfbase.storage.handlers.upload import drain, wants_upsert
+from selfbase.storage.handlers.upload import wants_upsert
 from selfbase.storage.logic.headers import check_header_value
 from selfbase.storage.logic.names import check_bucket_id
 from selfbase.storage.logic.tus import (
@@ -79,15 +79,6 @@ async def get_options(call: Call) -> Response:
 
 
 async def create_upload(call: Call) -> Response:
-    request = call.request
-    try:
-        return await _create(call)
-    except StorageError:
-        await drain(request)
-        raise
-
-
-async def _create(call: Call) -> Response:
     request, uploads = call.request, call.context.resumables
     check_version(request.headers)
     wanted = _checked(call, parse_creation(request.headers))
@@ -122,19 +113,15 @@ async def get_offset(call: Call) -> Response:
 
 async def append_upload(call: Call) -> Response:
     request = call.request
-    try:
-        check_version(request.headers)
-        key = parse_public_id(call.params["id"])
-        offset = parse_offset(request.headers)
-        given = request.headers.find("upload-length")
-        length = None if given is None else parse_number(given, "Upload-Length")
-        actor, _ = _prove(call, key[0], key[1])
-        found = await call.context.resumables.append(
-            actor, key, offset, request.body.stream(), length=length
-        )
-    except StorageError:
-        await drain(request)
-        raise
+    check_version(request.headers)
+    key = parse_public_id(call.params["id"])
+    offset = parse_offset(request.headers)
+    given = request.headers.find("upload-length")
+    length = None if given is None else parse_number(given, "Upload-Length")
+    actor, _ = _prove(call, key[0], key[1])
+    found = await call.context.resumables.append(
+        actor, key, offset, request.body.stream(), length=length
+    )
     headers = [("tus-resumable", VERSION), ("upload-offset", str(_received(found)))]
     return Response(204, [*headers, *_progress(found)])
 

@@ -5,23 +5,25 @@ Source: reference/storage.md sections 1.3 and 1.7.
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from selfbase.http.values import Request, Response, json_response
-from selfbase.kit.failures import Failure
 from selfbase.kit.routes import Access, Route
 from selfbase.storage.access import REST
 from selfbase.storage.call import Actor, Call, Handler, make_actor
 from selfbase.storage.errors import EntityTooLarge, InvalidRequest, NoSuchBucket
 from selfbase.storage.logic.forms import OVERHEAD_MAX, Form
-from selfbase.storage.logic.headers import check_header_value, check_robots_tag
+from selfbase.storage.logic.headers import (
+    check_content_type,
+    check_header_value,
+    check_robots_tag,
+)
 from selfbase.storage.logic.limits import USER_METADATA_BYTES_MAX, decide_bytes_max
 from selfbase.storage.logic.names import check_bucket_id
 from selfbase.storage.rows import caller_of_owner
@@ -34,7 +36,7 @@ from selfbase.storage.types import (
     Upload,
 )
 
-_DRAIN_S = 3.0
+_FORM_AHEAD_BYTES = 256 * 1024
 
 
 async def upload_object(call: Call) -> Response:
@@ -62,27 +64,27 @@ async def _receive(
 ) -> StoredObject:
     request = call.request
     objects = call.context.objects
-    try:
-        check_bucket_id(bucket_id)
-        objects.check_key(name)
-        # A form shows its type and fields only while it is read, so its size is bounded first.
-        if request.headers.get("content-type").lower().startswith("multipart/form-data"):
-            upload, pieces = await _open_form(call, actor, bucket_id, name)
-        else:
-            upload, pieces = _open_raw(request)
+    check_bucket_id(bucket_id)
+    objects.check_key(name)
+    settle: Callable[[], Upload] | None = None
+    if request.headers.get("content-type").lower().startswith("multipart/form-data"):
+        form, body = await _open_form(call, actor, bucket_id, name)
+        pieces = _read_file(form, body)
+
+        def settle() -> Upload:
+            return replace(_plan_form(request, form), upsert=upsert)
+
+        upload = settle()
+    else:
+        upload, pieces = _open_raw(request)
         upload = replace(upload, upsert=upsert)
-        return await objects.put(actor, bucket_id, name, upload, pieces, standard=True)
-    except Failure:
-        await drain(request)
-        raise
+    return await objects.put(actor, bucket_id, name, upload, pieces, standard=True, settle=settle)
 
 
 def _open_raw(request: Request) -> tuple[Upload, ByteStream]:
     headers = request.headers
     upload = Upload(
-        mime_type=check_header_value(
-            "content-type", headers.get("content-type") or DEFAULT_MIME_TYPE
-        ),
+        mime_type=check_content_type(headers.get("content-type") or DEFAULT_MIME_TYPE),
         cache_control=check_header_value(
             "cache-control", headers.get("cache-control") or DEFAULT_CACHE_CONTROL
         ),
@@ -95,8 +97,11 @@ def _open_raw(request: Request) -> tuple[Upload, ByteStream]:
 
 async def _open_form(
     call: Call, actor: Actor, bucket_id: str, name: str
-) -> tuple[Upload, ByteStream]:
+) -> tuple[Form, AsyncIterator[bytes]]:
+    """The form up to its file, and the first bytes of that: a small form is read to its end, so
+    that fields behind the file speak before anything is decided."""
     request = call.request
+    # A form shows its type and fields only while it is read, so its size is bounded first.
     bucket = await call.context.buckets.find_as_service(actor, bucket_id)
     if bucket is None:
         raise NoSuchBucket
@@ -106,25 +111,31 @@ async def _open_form(
     )
     form = Form(request.headers.get("content-type"))
     body = request.body.stream(limit + OVERHEAD_MAX)
-    while form.state.file_type is None:
-        piece = await anext(body, None)
-        if piece is None:
-            form.close()
-            raise InvalidRequest("No content provided")
+    async for piece in body:
         form.feed(piece)
+        if form.state.file_type is not None and form.waiting_bytes >= _FORM_AHEAD_BYTES:
+            break
+    if form.state.file_type is None:
+        form.close()
+        raise InvalidRequest("No content provided")
+    return form, body
+
+
+def _plan_form(request: Request, form: Form) -> Upload:
+    """What the fields that have come so far say."""
     fields = form.state.fields
     cache_s = fields.get("cacheControl")
-    upload = Upload(
+    return Upload(
         mime_type=check_header_value(
-            "content-type", fields.get("contentType") or form.state.file_type
+            "content-type", fields.get("contentType") or form.state.file_type or DEFAULT_MIME_TYPE
         ),
         cache_control=check_header_value(
             "cache-control", f"max-age={cache_s}" if cache_s else DEFAULT_CACHE_CONTROL
         ),
         user_metadata=_parse_form_metadata(fields.get("metadata", fields.get("userMetadata"))),
+        announced_bytes=declared_length(request),
         x_robots_tag=_robots_tag(request),
     )
-    return upload, _read_file(form, body)
 
 
 async def _read_file(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -135,17 +146,6 @@ async def _read_file(form: Form, body: AsyncIterator[bytes]) -> AsyncIterator[by
         for piece in form.take():
             yield piece
     form.close()
-
-
-async def drain(request: Request) -> None:
-    """Reads on for a moment after a refusal: a client that is still sending would otherwise see its
-    connection reset instead of the answer."""
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for _ in request.body.stream():
-                continue
-    except (TimeoutError, Failure):
-        return  # slow or gone: it gets the answer, or not
 
 
 def wants_upsert(request: Request) -> bool:

@@ -79,6 +79,11 @@ class Form:
         if not self.state.is_over:
             raise InvalidRequest("Unexpected end of form")
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the file nobody took yet."""
+        return sum(map(len, self.state.pieces))
+
     def take(self) -> list[bytes]:
         """The bytes of the file since the last call."""
         pieces, self.state.pieces = self.state.pieces, []

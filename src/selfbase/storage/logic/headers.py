@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from urllib.parse import quote
 
 from selfbase.http.headers import Headers
-from selfbase.storage.errors import InvalidHeader, InvalidXRobotsTag
+from selfbase.storage.errors import InvalidContentType, InvalidHeader, InvalidXRobotsTag
 from selfbase.storage.types import StoredObject
 
 _ROBOTS_PLAIN = frozenset(
@@ -42,17 +42,31 @@ _ACTIVE = re.compile(
     r"|text/xsl|application/mathml)",
     re.IGNORECASE,
 )
+# RFC 9110 section 8.3.1, without a look at parameters.
+_MEDIA_TYPE = re.compile(r"\s*[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+\s*(;|$)", re.ASCII)
 _HTML = re.compile(r"\s*text/html", re.IGNORECASE)
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
+def is_header_value(value: str) -> bool:
+    """Whether a header can carry it."""
+    return not any(
+        ord(char) > 255 or (ord(char) < 32 and char != "\t") or ord(char) == 127 for char in value
+    )
+
+
 def check_header_value(name: str, value: str) -> str:
     """The value.  Raises InvalidHeader for one that no header could carry."""
-    if any(
-        ord(char) > 255 or (ord(char) < 32 and char != "\t") or ord(char) == 127 for char in value
-    ):
+    if not is_header_value(value):
         shown = value[:50].encode("ascii", "replace").decode()
         raise InvalidHeader(f'Invalid character in response header "{name}": {shown}')
+    return value
+
+
+def check_content_type(value: str) -> str:
+    """The value of a request's Content-Type.  Raises InvalidHeader, InvalidContentType."""
+    if not _MEDIA_TYPE.match(check_header_value("content-type", value)):
+        raise InvalidContentType
     return value
 
 
@@ -79,7 +93,9 @@ def check_robots_tag(value: str) -> str:
                     f"Invalid X-Robots-Tag header: invalid value for {known[:50]}"
                 )
         elif known not in _ROBOTS_PLAIN:
-            raise InvalidXRobotsTag(f"Invalid X-Robots-Tag header: invalid directive {known[:50]}")
+            raise InvalidXRobotsTag(
+                f'Invalid X-Robots-Tag header: Invalid X-Robots-Tag rule: "{rule[:50]}"'
+            )
     return check_header_value("x-robots-tag", value)
 
 

@@ -18,7 +18,11 @@ from selfbase.storage.errors import (
     NoSuchKey,
 )
 from selfbase.storage.logic.conditions import Plan, decide_condition, plan_download
-from selfbase.storage.logic.headers import check_header_value, render_last_modified
+from selfbase.storage.logic.headers import (
+    check_header_value,
+    is_header_value,
+    render_last_modified,
+)
 from selfbase.storage.logic.limits import USER_METADATA_BYTES_MAX
 from selfbase.storage.objects import CopyChange, describe
 from selfbase.storage.queries import SQL
@@ -53,7 +57,7 @@ _KEPT = {
     "expires": "expires",
 }
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
-_PLAIN_VALUE = re.compile(r"[\x20-\x7e]*")
+_PLAIN_VALUE = re.compile(r"[\x20-\x7e]{0,8192}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -271,8 +275,8 @@ def render_headers(call: S3Call, found: StoredObject, plan: Plan) -> list[tuple[
         **{name: value for name, value in kept.items() if value},
     }
     for name, value in call.query.items():
-        if name.startswith("response-"):
-            values[name.removeprefix("response-")] = check_header_value(name, value)
+        if name.startswith("response-") and is_header_value(value):
+            values[name.removeprefix("response-")] = value
     headers = [
         ("accept-ranges", "bytes"),
         ("etag", found.etag),

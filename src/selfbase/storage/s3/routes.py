@@ -6,12 +6,10 @@ covered: the keys that sign its body.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from selfbase.http.values import Request, Response
 from selfbase.identity.caller import Caller, make_caller
-from selfbase.kit.failures import Failure
 from selfbase.kit.routes import Access, Route
 from selfbase.storage.call import Call, Handler, Surface, make_actor
 from selfbase.storage.context import Context
@@ -56,20 +54,12 @@ HANDLERS: Mapping[Operation, S3Handler] = {
 }
 
 _NOBODY = make_caller({"role": "anon"}, "anon")
-_DRAIN_S = 3.0
 _FORM = "multipart/form-data"
 
 
 async def answer_s3(call: Call) -> Response:
     """One S3 request."""
-    try:
-        return await _answer(call.request, call.context)
-    except Failure:
-        await _drain(call.request)
-        raise
-
-
-async def _answer(request: Request, context: Context) -> Response:
+    request, context = call.request, call.context
     if not context.settings.s3_protocol_enabled:
         raise FeatureNotEnabled("The S3 protocol is switched off for this project")
     target = parse_target(request.path)
@@ -82,8 +72,8 @@ async def _answer(request: Request, context: Context) -> Response:
     headers = collect_headers(request)
     operation = decide_operation(request.method, target, query, headers)
     actor = make_actor(proof.caller, operation.value, request)
-    call = S3Call(request, context, actor, proof, target.bucket, target.key, query, headers)
-    return _tag(await HANDLERS[operation](call), request)
+    s3_call = S3Call(request, context, actor, proof, target.bucket, target.key, query, headers)
+    return _tag(await HANDLERS[operation](s3_call), request)
 
 
 def _is_form(request: Request, target: Target) -> bool:
@@ -97,19 +87,6 @@ def _is_form(request: Request, target: Target) -> bool:
 def _tag(response: Response, request: Request) -> Response:
     response.headers.append(("x-amz-request-id", request.id))
     return response
-
-
-async def _drain(request: Request) -> None:
-    """Reads on for a moment after a refusal, unless the client waits to be asked: one that is still
-    sending would see its connection reset instead of the answer."""
-    if request.method not in ("PUT", "POST") or "expect" in request.headers:
-        return
-    try:
-        async with asyncio.timeout(_DRAIN_S):
-            async for _ in request.body.stream():
-                continue
-    except (TimeoutError, Failure):
-        return  # slow or gone: it gets the answer, or not
 
 
 async def _nobody(request: Request, context: Context, access: Access) -> Caller:
