@@ -69,8 +69,8 @@ async def test_a_function_tells_its_arguments(reading: Api) -> None:
         ("in", "term", False),
         ("in", "most", True),
         ("variadic", "tags", True),
-        ("table", "title", False),
-        ("table", "found", False),
+        ("table", "title", None),
+        ("table", "found", None),
     ]
     assert search["is_set_returning_function"] is True
     assert search["behavior"] == "STABLE"
@@ -159,6 +159,11 @@ async def test_keys_that_are_no_keys(reading: Api) -> None:
     assert await reading.get("/columns/1.x", 400) == {"error": "Invalid format for column ID"}
     assert await reading.get("/columns/1.1", 404) == {"error": "Cannot find a column with ID 1.1"}
     assert await reading.get("/nothing", 404) == {"error": "Not found"}
+
+
+async def test_a_slash_at_the_end_changes_nothing(reading: Api) -> None:
+    assert await reading.get("/schemas/") == await reading.get("/schemas")
+    assert await reading.sql("select 1 as a", path="/query/") == [{"a": 1}]
 
 
 async def test_a_table_alone_answers_its_first_column(reading: Api) -> None:

@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from tests.meta.conftest import Api, make_api
 from tests.support.postgres import FreshDatabase
 
 from selfbase.meta.events import SqlRun
+
+
+@asynccontextmanager
+async def refusable_server() -> AsyncIterator[int]:
+    """A server that agrees to TLS and shows a certificate nobody vouches for: its port."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with NamedTemporaryFile(suffix=".pem") as file:
+        plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write(plain + certificate)
+        file.flush()
+        context.load_cert_chain(file.name)
+
+    async def shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        with suppress(OSError):
+            await writer.start_tls(context)
+        writer.close()
+
+    server = await asyncio.start_server(shake_hands, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_rows_are_objects(reading: Api) -> None:
@@ -77,6 +117,9 @@ async def test_parameters_are_bound(reading: Api) -> None:
     assert nested == [{"a": ['a"b', "c\\d", ""]}]
     refused = await reading.sql("select 1; select $1::int", 400, parameters=[1])
     assert refused["code"] == "42601"
+    for no_list in ({}, "x", False):
+        refused = await reading.sql("select 1", 400, parameters=no_list)
+        assert refused == {"error": "Query values must be an array"}
 
 
 async def test_an_error_says_where(reading: Api) -> None:
@@ -134,7 +177,8 @@ async def test_a_statement_timeout_is_postgresqls(reading: Api) -> None:
 
 async def test_a_query_timeout_is_ours(reading: Api) -> None:
     path = "/query?queryTimeoutSecs=0.1&statementTimeoutSecs=5"
-    assert (await reading.sql("select pg_sleep(30)", 408, path))["error"] == "Query read timeout"
+    answer = await reading.sql("select pg_sleep(30)", 408, path)
+    assert answer == {"error": "Query read timeout", "message": "Query read timeout"}
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "nan", "inf", "1;drop table author"])
@@ -167,10 +211,26 @@ async def test_overload_is_refused_instead_of_queued(shared_database: FreshDatab
 
 
 async def test_a_database_that_is_away(reading: Api) -> None:
-    api = make_api("postgresql://postgres:x@127.0.0.1:1/postgres")
-    assert "refused" in (await api.sql("select 1", 500))["error"]
     api = make_api("postgresql://postgres:wrong-password@127.0.0.1:1/postgres")
-    assert "wrong-password" not in str(await api.sql("select 1", 500))
+    answer = await api.sql("select 1", 400)
+    assert "refused" in answer["message"]
+    assert "wrong-password" not in str(answer)
+    assert "refused" in (await api.get("/tables", 500))["error"]
+    runs = [event for event in api.events if isinstance(event, SqlRun)]
+    assert [(run.outcome, run.sql_digest) for run in runs] == [("connect_refused", "")] * 2
+
+
+async def test_a_login_that_is_refused(shared_database: FreshDatabase) -> None:
+    api = make_api(shared_database.tcp_url("postgres", "wrong"))
+    said = 'password authentication failed for user "postgres"'
+    assert await api.sql("select 1", 400) == {"error": said, "message": said}
+    assert await api.get("/tables", 500) == {"error": said}
+
+
+async def test_a_certificate_that_is_refused_says_why() -> None:
+    async with refusable_server() as port:
+        api = make_api(f"postgresql://postgres:x@127.0.0.1:{port}/postgres?sslmode=verify-full")
+        assert (await api.sql("select 1", 400))["error"] == "self-signed certificate"
 
 
 async def test_a_killed_backend_is_an_error_not_a_hang(api: Api) -> None:

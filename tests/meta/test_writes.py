@@ -164,6 +164,11 @@ async def test_function(api: Api) -> None:
     assert (await api.delete(f"/functions/{made['id']}"))["name"] == "sum"
 
 
+async def test_a_function_without_a_body_is_postgresqls_to_refuse(api: Api) -> None:
+    answer = await api.post("/functions", {"name": "f"}, 400)
+    assert answer == {"error": 'syntax error at or near "NULL"'}
+
+
 async def test_overloads_are_told_apart(api: Api) -> None:
     body = {"name": "pick", "return_type": "uuid", "definition": "select a"}
     made = await api.post("/functions", {**body, "args": ["a uuid"]})
@@ -275,6 +280,13 @@ async def test_table_privileges(api: Api) -> None:
     change = {"relation_id": table["id"], "grantee": "Public", "privilege_type": "ALL"}
     granted = await api.post("/table-privileges", [change])
     assert "PUBLIC" in {right["grantee"] for right in granted[0]["privileges"]}
+    listed = (await api.find("/table-privileges", "author"))["privileges"]
+    for grantee in ("postgres", "PUBLIC"):
+        one, all_ = (
+            [r for r in rights if r["grantee"] == grantee]
+            for rights in (granted[0]["privileges"], listed)
+        )
+        assert one == all_[::-1], "as upstream turns them around"
     revoked = await api.delete("/table-privileges", [change])
     assert "PUBLIC" not in {right["grantee"] for right in revoked[0]["privileges"]}
     gone = [{**change, "relation_id": 999999999}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,18 +20,23 @@ from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from selfbase.meta.errors import (
+    ConnectRefused,
     ConnectTimeout,
     MetaFailure,
     QueryTimeout,
     ResultTooLarge,
     SqlRefused,
+    TooManyClients,
 )
 from selfbase.meta.logic.error_text import describe_error
 from selfbase.meta.logic.values import RowEncoder
+from selfbase.meta.tls_check import explain_refused_certificate
 
 CHUNK_ROWS = 500
 # Chunked results came with libpq 17; before that rows arrive one by one, with the same effect.
 _CHUNKED = pq.version() >= 170000
+
+_FATAL = re.compile(r"FATAL:  (.+)")
 
 _LETTERS = {
     "S": DiagnosticField.SEVERITY,
@@ -217,14 +223,14 @@ async def open_connection(
     digest_key: bytes,
 ) -> AsyncIterator[MetaConnection]:
     """A connection for one request, closed at the end.  The timeout of its queries counts from
-    when it is open; None waits without end.  Raises ConnectTimeout, MetaFailure."""
+    when it is open; None waits without end.  Raises ConnectTimeout, ConnectRefused, TooManyClients."""
     try:
         async with asyncio.timeout(connect_timeout_s):
             connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     except TimeoutError:
         raise ConnectTimeout from None
     except psycopg.Error as error:
-        raise _refusal_from_connect(error) from error
+        raise await _refusal_from_connect(error, conninfo) from error
     connection.prepare_threshold = None
     started_s = asyncio.get_running_loop().time()
     deadline_s = None if query_timeout_s is None else started_s + query_timeout_s
@@ -270,11 +276,14 @@ def _refusal_from_psycopg(error: psycopg.Error, sql: str) -> MetaFailure:
     return MetaFailure(str(error).strip())
 
 
-def _refusal_from_connect(error: psycopg.Error) -> MetaFailure:
+async def _refusal_from_connect(error: psycopg.Error, conninfo: str) -> MetaFailure:
     """Opening failed.  The text never holds the password; libpq leaves it out."""
     text = str(error).strip()
     if "too many clients already" in text or "remaining connection slots" in text:
-        return MetaFailure("sorry, too many clients already", status=503)
+        return TooManyClients()
     if "timeout expired" in text:
         return ConnectTimeout()
-    return MetaFailure(text, status=500)
+    if "certificate verify failed" in text:
+        text = await explain_refused_certificate(conninfo) or text
+    said_by_server = _FATAL.search(text)
+    return ConnectRefused(said_by_server[1] if said_by_server is not None else text)

@@ -83,13 +83,23 @@ class ConnectionMissing(MetaFailure):
     message = "failed to get upstream connection details"
 
 
-class ConnectTimeout(MetaFailure):
+class DatabaseUnavailable(MetaFailure):
+    """Base of what keeps a request from its database, or the database from answering."""
+
+
+class ConnectTimeout(DatabaseUnavailable):
     code = "connect_timeout"
     status = 504
     message = "Connection terminated due to connection timeout"
 
 
-class QueryTimeout(MetaFailure):
+class ConnectRefused(DatabaseUnavailable):
+    """The server cannot be reached, or does not take us."""
+
+    code = "connect_refused"
+
+
+class QueryTimeout(DatabaseUnavailable):
     """Nobody waits for the answer any more; the statement may still be running."""
 
     code = "query_timeout"
@@ -97,7 +107,15 @@ class QueryTimeout(MetaFailure):
     message = "Query read timeout"
 
 
-class Overloaded(MetaFailure):
+class TooManyClients(DatabaseUnavailable):
+    """PostgreSQL has no connection left."""
+
+    code = "too_many_clients"
+    status = 503
+    message = "sorry, too many clients already"
+
+
+class Overloaded(DatabaseUnavailable):
     """All of this service's connections stayed busy."""
 
     code = "overloaded"

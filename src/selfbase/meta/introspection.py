@@ -33,12 +33,15 @@ async def load_introspection(
         )
         for rule in rules
     ]
+    # Parity: Go and Python types list views as they happen to lie in the catalog.
+    laid = await connection.fetch(catalog.read_sql("view_order"), {})
+    place = {int(key): number for number, (key,) in enumerate(laid)}
     all_types = Page(params={"with_arrays": True, "with_rows": True})
     return Introspection(
         schemas=await load(catalog.SCHEMAS, with_system=False),
         tables=await load(catalog.TABLE_NAMES),
         foreign_tables=await load(catalog.FOREIGN_TABLES),
-        views=await load(catalog.VIEWS),
+        views=sorted(await load(catalog.VIEWS), key=lambda view: place[view["id"]]),
         materialized_views=await load(catalog.MATERIALIZED_VIEWS),
         columns=await load(catalog.COLUMNS),
         functions=[

@@ -22,7 +22,16 @@ from selfbase.kit.routes import Access, NotFound, Route, Router
 from selfbase.kit.settings import Layer, load_settings
 from selfbase.meta.call import Call, answer_json
 from selfbase.meta.connection import MetaConnection, open_connection
-from selfbase.meta.errors import Forbidden, MetaFailure, Overloaded, SqlRefused, Unauthorized
+from selfbase.meta.errors import (
+    ConnectRefused,
+    DatabaseUnavailable,
+    Forbidden,
+    MetaFailure,
+    Overloaded,
+    ResultTooLarge,
+    SqlRefused,
+    Unauthorized,
+)
 from selfbase.meta.events import RequestRefused, SqlRun, UnexpectedFailure
 from selfbase.meta.handlers.objects import Handler
 from selfbase.meta.parser import Parser
@@ -35,6 +44,8 @@ from selfbase.meta.targets import (
     Targets,
 )
 from selfbase.project import Health, Project
+
+_QUERY = "meta.query.run"
 
 
 class Meta:
@@ -76,7 +87,8 @@ class Meta:
         await socket.reject(answer_json({"error": "Not found"}, 404))
 
     async def answer(self, request: Request) -> Response:
-        found = self._router.find(request.method, request.path)
+        # Parity: a list is found with and without a slash at its end.
+        found = self._router.find(request.method, request.path.removesuffix("/") or "/")
         if isinstance(found, NotFound):
             return answer_json({"error": "Not found"}, 404)
         request.params = found.params
@@ -134,11 +146,15 @@ class Meta:
         target = call.target
         if target is None:
             raise RuntimeError(f"{call.operation} has no database")
-        async with self._place(), self._open(target, timeout_s) as connection:
-            started_s = self._clock.monotonic_s()
-            outcome = "cancelled"
+        started_s = self._clock.monotonic_s()
+        outcome, sql_digest = "cancelled", ""
+        async with self._place():
             try:
-                yield connection
+                async with self._open(target, timeout_s) as connection:
+                    try:
+                        yield connection
+                    finally:
+                        sql_digest = connection.sql_digest
                 outcome = "ok"
             except Failure as failure:
                 outcome = _outcome(failure)
@@ -148,7 +164,7 @@ class Meta:
                 self._events.emit(
                     SqlRun(
                         operation=call.operation,
-                        sql_digest=connection.sql_digest,
+                        sql_digest=sql_digest,
                         login=target.login,
                         read_only=target.read_only,
                         outcome=outcome,
@@ -187,18 +203,20 @@ class Meta:
 
 def render_failure(failure: Failure, method: str, operation: str) -> Response:
     """`{"error": message}`; where the client sent the SQL, with all that PostgreSQL said."""
-    if isinstance(failure, SqlRefused):
-        if operation == "meta.query.run":
-            return answer_json(failure.fields, failure.status)
+    if isinstance(failure, SqlRefused) and operation == _QUERY:
+        return answer_json(failure.fields, failure.status)
+    if isinstance(failure, SqlRefused | ConnectRefused) and method == "GET":
         # Parity: a list that fails is our fault, a write that fails the client's.
-        status = 500 if method == "GET" else failure.status
-        return answer_json({"error": failure.message}, status)
+        return answer_json({"error": failure.message}, 500)
+    if isinstance(failure, SqlRefused):
+        return answer_json({"error": failure.message}, failure.status)
     if isinstance(failure, BodyTooLarge):
         return answer_json({"error": "Request body is too large"}, 413)
     if isinstance(failure, BodyIncomplete):
         return answer_json({"error": failure.message}, 400)
-    fields = failure.fields if isinstance(failure, MetaFailure) else {}
-    body = {"error": failure.message, **({"message": failure.message} if fields else {}), **fields}
+    body = {"error": failure.message}
+    if isinstance(failure, DatabaseUnavailable | ResultTooLarge) and operation == _QUERY:
+        body |= {"message": failure.message, **failure.fields}
     response = answer_json(body, failure.status)
     response.headers.extend(failure.headers)
     return response

@@ -22,7 +22,8 @@ from selfbase.kit.failures import ConfigurationError
 from selfbase.meta.logic.connection_header import check_connection_url, decrypt_connection
 from selfbase.meta.settings import StandaloneSettings
 
-APPLICATION_NAME = "postgres-meta selfbase"
+# As a postgres-meta built from source calls itself: tools look for it in pg_stat_activity.
+APPLICATION_NAME = "postgres-meta 0.0.0-automated"
 READER = "supabase_read_only_user"
 
 

@@ -21,7 +21,8 @@ async def answer_query(call: Call) -> Response:
     query_timeout_s = _read_query_timeout(call)
     body = await call.read_body()
     sql = _read_sql(body)
-    parameters = body.get("parameters")
+    given = body.get("parameters")
+    parameters = [] if given is None else _render_parameters(given)
     if call.read_only:
         await call.parser.run("check_read_only", sql)
     async with call.connect(query_timeout_s) as connection:
@@ -32,7 +33,7 @@ async def answer_query(call: Call) -> Response:
         if call.read_only:
             await connection.execute("BEGIN READ ONLY")
         if parameters:
-            rows = await connection.run_query(sql, _render_parameters(parameters))
+            rows = await connection.run_query(sql, parameters)
         else:
             rows = await connection.run_script(sql)
     return answer_raw(rows)
@@ -69,8 +70,10 @@ def _read_query_timeout(call: Call) -> float | None:
 
 def _render_parameters(parameters: Any) -> list[str | None]:
     """Values as the text PostgreSQL reads for a parameter of unknown type."""
-    if not isinstance(parameters, list) or len(parameters) > PARAMETERS_MAX:
-        raise BadRequest(f"body/parameters must be array of at most {PARAMETERS_MAX} values")
+    if not isinstance(parameters, list):
+        raise BadRequest("Query values must be an array")
+    if len(parameters) > PARAMETERS_MAX:
+        raise BadRequest(f"Query values must be at most {PARAMETERS_MAX}")
     return [_render_parameter(value) for value in parameters]
 
 

@@ -27,7 +27,8 @@ class Relationship:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """`types` holds all types of the database, the rest only what the chosen schemas hold."""
+    """`types` holds all types of the database, the rest only what the chosen schemas hold.  Views
+    come as they lie in the catalog."""
 
     schemas: list[Object] = field(default_factory=list)
     tables: list[Object] = field(default_factory=list)

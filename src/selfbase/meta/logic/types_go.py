@@ -55,7 +55,7 @@ def render_go(found: Introspection) -> str:
                     for c in columns.get(item["id"], [])
                 ],
             )
-            for item in sort_by_id(relations)
+            for item in relations
             if item["schema"] in exported
             for operation in operations
         )
@@ -67,16 +67,16 @@ def render_go(found: Introspection) -> str:
     )
     parts = [
         "package database",
-        structs(found.tables, ("Select", "Insert", "Update")),
+        structs(sort_by_id(found.tables), ("Select", "Insert", "Update")),
         structs(found.views, ("Select",)),
-        structs(found.materialized_views, ("Select",)),
+        structs(sort_by_id(found.materialized_views), ("Select",)),
         composites,
     ]
     return "\n\n".join(parts).strip()
 
 
 def sort_by_id(objects: Iterable[Object]) -> list[Object]:
-    """In order of creation, which is the order upstream finds them in the catalog."""
+    """In order of creation, which is the order in which upstream's queries find them."""
     return sorted(objects, key=lambda item: int(item["id"]))
 
 

@@ -65,7 +65,7 @@ def render_python(found: Introspection) -> str:
     sections = [
         [generator.render_enum(item) for item in generator.enums.values()],
         [text for table in sort_by_id(found.tables) for text in generator.render_table(table)],
-        [generator.render_relation(view) for view in sort_by_id(found.views)],
+        [generator.render_relation(view) for view in found.views],
         [generator.render_relation(view) for view in sort_by_id(found.materialized_views)],
         [
             generator.render_composite(item)

@@ -19,7 +19,9 @@ select
           end,
           'name', coalesce(arg.name, ''),
           'type_id', arg.type::int8,
-          'has_default', arg.is_input and arg.input_place > p.pronargs - p.pronargdefaults
+          -- Null for results, which cannot have one.
+          'has_default',
+          case when arg.is_input then arg.input_place > p.pronargs - p.pronargdefaults end
         )
         order by arg.place
       )

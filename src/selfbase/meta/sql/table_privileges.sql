@@ -1,5 +1,7 @@
 -- in: included, excluded text[]; ids bigint[]; limit, offset bigint
--- out: rights on relations the role has any right on itself; defaults are spelled out
+-- out: rights on relations the role has any right on itself; defaults are spelled out.  In the order
+--      of the access list; when single relations are asked for, the rights of each grantee from the
+--      last to the first (parity: a changed plan turns them around upstream)
 with page as materialized (
   select c.oid, n.nspname, c.relname, c.relkind, c.relacl, c.relowner
   from pg_class c
@@ -34,8 +36,13 @@ select
           'privilege_type', g.privilege_type,
           'is_grantable', g.is_grantable
         )
+        order by g.entry, case when %(ids)s::int8[] is null then g.place else -g.place end
       )
-      from aclexplode(coalesce(p.relacl, acldefault('r', p.relowner))) g
+      from (
+        select a.*, min(a.place) over (partition by a.grantor, a.grantee) as entry
+        from aclexplode(coalesce(p.relacl, acldefault('r', p.relowner)))
+          with ordinality a (grantor, grantee, privilege_type, is_grantable, place)
+      ) g
     ),
     '[]'
   ) as privileges

@@ -46,7 +46,7 @@ def _render_create(verb: str, schema: str, arguments: str, body: Body) -> str:
     clauses = [
         f"{verb} FUNCTION {quote_qualified(schema, body['name'])}({arguments})",
         f"RETURNS {body.get('return_type', 'void')}",
-        f"AS {quote_literal(body['definition'])}",
+        f"AS {quote_literal(body.get('definition'))}",
         f"LANGUAGE {quote_identifier(body.get('language', 'sql').lower())}",
         body.get("behavior", "VOLATILE"),
         "CALLED ON NULL INPUT",
@@ -100,7 +100,8 @@ FUNCTION_WRITES = Writes(
     kind=FUNCTIONS,
     create_fields={
         "name": Field(required=True),
-        "definition": Field(required=True),
+        # Parity: PostgreSQL says what it thinks of a function without a body.
+        "definition": Field(),
         "args": Field("texts"),
         "behavior": Field(choices=BEHAVIORS),
         "config_params": Field("settings"),
