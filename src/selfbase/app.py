@@ -16,6 +16,7 @@ from selfbase.database.database import Database, DatabaseSettings
 from selfbase.database.executor import ExecutorSettings
 from selfbase.gateway.gateway import Gateway, OneProject
 from selfbase.gateway.settings import GatewaySettings
+from selfbase.http.server import LOCALHOST, Address
 from selfbase.http.values import Handler
 from selfbase.identity.secrets import Secrets
 from selfbase.kit.clock import SystemClock
@@ -189,11 +190,11 @@ async def collect_orphans(project: Project, *, dry_run: bool) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Standalone:
     """One service alone: the port its upstream listens on, and the variables that name port and
-    host there, strongest first."""
+    host there, strongest first; none for a service whose own settings hold them."""
 
     name: str
     port: int
-    port_variables: tuple[str, ...]
+    port_variables: tuple[str, ...] = ()
     host_variables: tuple[str, ...] = ()
 
     def make(self, layers: Sequence[Layer], events: Events, clock: SystemClock) -> Service:
@@ -232,7 +233,7 @@ class _Beside:
 STANDALONE: Mapping[str, Standalone] = {
     kind.name: kind
     for kind in (
-        Standalone("rest", 3000, ("PGRST_SERVER_PORT",), ("PGRST_SERVER_HOST",)),
+        Standalone("rest", 3000),
         Standalone("auth", 9999, ("GOTRUE_API_PORT", "PORT"), ("GOTRUE_API_HOST",)),
         Standalone("storage", 5000, ("SERVER_PORT", "PORT"), ("SERVER_HOST", "HOST")),
         Standalone("realtime", 4000, ("PORT",)),
@@ -242,12 +243,20 @@ STANDALONE: Mapping[str, Standalone] = {
 }
 
 
-def find_admin(service: Service) -> Handler | None:
-    """What a service alone serves on its admin port, or None when it has none."""
+def list_addresses(service: Service, host: str, port: int | None) -> list[tuple[Handler, Address]]:
+    """What a service alone serves, and where: `host` and `port` are the command's, and win over the
+    service's own settings unless they are empty.  Raises ConfigurationError."""
+    kind = STANDALONE[service.name]
     if service.name == "rest":
-        handler: Handler = _find("rest", "RestAdmin", "admin")(service)
-        return handler
-    return None
+        addresses: list[tuple[Handler, Address]]
+        addresses = _find("rest", "list_addresses", "admin")(service, host, port)
+        return addresses
+    return [(service, Address(host or LOCALHOST, port or kind.port))]
+
+
+def find_reload(service: Service) -> Callable[[], None] | None:
+    """What reads the settings of a service alone again, when it can."""
+    return getattr(service, "want_reload", None)
 
 
 # Where the settings of each part are declared.

@@ -170,24 +170,22 @@ def test_images(installation: Installation) -> None:
 @pytest.mark.parametrize(
     ("service", "variables", "address"),
     [
-        ("rest", {}, ("127.0.0.1", 3000)),
-        ("rest", {"PGRST_SERVER_HOST": "!4", "PGRST_SERVER_PORT": "3001"}, ("0.0.0.0", 3001)),
         ("auth", {"GOTRUE_API_HOST": "0.0.0.0", "GOTRUE_API_PORT": "9998"}, ("0.0.0.0", 9998)),
-        ("auth", {"PORT": "9997"}, ("127.0.0.1", 9997)),
+        ("auth", {"PORT": "9997"}, ("", 9997)),
         ("storage", {"SERVER_PORT": "5001", "PORT": "5002", "HOST": "::"}, ("::", 5001)),
-        ("meta", {"PG_META_HOST": "0.0.0.0"}, ("0.0.0.0", 8080)),
+        ("meta", {"PG_META_HOST": "0.0.0.0"}, ("0.0.0.0", None)),
     ],
 )
 def test_a_service_listens_where_its_upstream_would(
-    service: str, variables: dict[str, str], address: tuple[str, int]
+    service: str, variables: dict[str, str], address: tuple[str, int | None]
 ) -> None:
-    assert plan_address(STANDALONE[service], None, None, variables) == address
+    assert plan_address(STANDALONE[service], "", None, variables) == address
     assert plan_address(STANDALONE[service], "10.0.0.1", 7, variables) == ("10.0.0.1", 7)
 
 
 def test_what_is_no_port_is_told() -> None:
     with pytest.raises(ConfigurationError, match="auth: the port is a number"):
-        plan_address(STANDALONE["auth"], None, None, {"PORT": "tcp://10.0.0.1:80"})
+        plan_address(STANDALONE["auth"], "", None, {"PORT": "tcp://10.0.0.1:80"})
 
 
 def test_a_missing_setting_is_named(installation: Installation) -> None:

@@ -114,6 +114,8 @@ async def test_a_real_client_sends_and_receives(echo: Served) -> None:
         head = await client.head("/file")
         assert head.headers["content-length"] == "900000"
         assert head.content == b""
+        # Nothing is claimed about a length that nobody knows.
+        assert "content-length" not in (await client.head("/nothing")).headers
 
 
 async def test_a_body_sent_in_chunks_is_joined(echo: Served) -> None:

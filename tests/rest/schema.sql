@@ -55,6 +55,14 @@ create function public.join_words(variadic words text[]) returns text immutable 
   as $$ select array_to_string(words, ' ') $$;
 create function public.refuse(code text) returns void language plpgsql
   as $$ begin raise sqlstate 'PT418' using message = 'short and stout', hint = code; end $$;
+create sequence public.tries;
+create function public.lose(times int) returns bigint language plpgsql as $$
+declare try bigint := nextval('tries');  -- a sequence stays where it is when work is undone
+begin
+  if try <= times then raise serialization_failure; end if;
+  perform setval('tries', 1, false);
+  return try;
+end $$;
 create function public.greet() returns text language plpgsql as $$
 begin
   perform set_config('response.headers', '[{"X-Greeting": "hello"}, {"X-Greeting": "again"}]', true);

@@ -95,6 +95,17 @@ async def test_a_count_is_a_number_whichever_way_it_is_asked(api: Client) -> Non
         assert answer.headers.get("content-range") == "0-3/4"
 
 
+async def test_what_lost_against_another_transaction_is_tried_again(api: Client) -> None:
+    answer = await api.post("/rpc/lose", json={"times": 2})
+    assert (answer.status, answer.json()) == (200, 3)
+    answer = await api.post("/rpc/lose", json={"times": 1000})
+    assert (answer.status, answer.json()["code"]) == (500, "40001")
+
+
+async def test_a_scalar_can_be_filtered_by_its_name(api: Client) -> None:
+    assert (await api.get("/rpc/add?a=2&pgrst_scalar=gt.2&select=pgrst_scalar")).json() == 3
+
+
 async def test_other_methods_are_refused(api: Client) -> None:
     answer = await api.request("PATCH", "/rpc/add", json={})
     assert (answer.status, answer.json()["message"]) == (405, "Cannot use the PATCH method on RPC")

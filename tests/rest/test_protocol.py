@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.rest.conftest import MakeRest
+import pytest
+from tests.rest.conftest import MakeRest, make_token
 
 from selfbase.http.testing import Client
 
@@ -200,6 +201,45 @@ async def test_times_are_told_when_enabled(make_rest: MakeRest) -> None:
     parts = [part.partition(";dur=")[0] for part in answer.headers.get("server-timing").split(", ")]
     assert parts == ["jwt", "parse", "plan", "transaction", "response"]
     assert answer.headers.get("x-trace") == "abc"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parts"),
+    [
+        ("GET", "/", ["jwt", "parse", "plan", "transaction", "response"]),
+        ("OPTIONS", "/films", ["jwt", "parse", "response"]),
+    ],
+)
+async def test_times_are_told_of_what_is_no_query(
+    make_rest: MakeRest, method: str, path: str, parts: list[str]
+) -> None:
+    client = Client(await make_rest(server_timing_enabled=True))
+    answer = await client.request(method, path)
+    told = answer.headers.get("server-timing").split(", ")
+    assert [part.partition(";dur=")[0] for part in told] == parts
+
+
+async def test_all_rows_are_changed_only_where_filters_are_not_required(
+    make_rest: MakeRest,
+) -> None:
+    caller = {"authorization": f"Bearer {make_token('service_role')}"}
+    client = Client(await make_rest(filters_required=True), caller)
+    for method, verb in (("DELETE", "DELETE"), ("PATCH", "UPDATE")):
+        refused = await client.request(method, "/roles", json={"part": "x"})
+        assert (refused.status, refused.json()) == (
+            400,
+            {
+                "code": "21000",
+                "details": None,
+                "hint": None,
+                "message": f"{verb} requires a WHERE clause",
+            },
+        )
+    assert (await client.request("PATCH", "/roles", json={})).status == 204
+    assert (await client.delete("/roles?film_id=eq.77")).status == 204
+    rolled_back = {"prefer": "tx=rollback"}
+    loose = Client(await make_rest(db_tx_end="commit-allow-override"), caller)
+    assert (await loose.delete("/roles", headers=rolled_back)).status == 204
 
 
 async def test_rows_are_capped_on_every_level(make_rest: MakeRest) -> None:

@@ -374,9 +374,9 @@ def doctor(directory: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("service")
-@click.option("--host", help="Default: as its upstream's variables say, else 127.0.0.1.")
-@click.option("--port", type=int, help="Default: the port its upstream uses.")
-def serve(service: str, host: str | None, port: int | None) -> None:
+@click.option("--host", default="", help="Default: what its settings say, or 127.0.0.1.")
+@click.option("--port", type=int, help="Default: what its settings say, or its upstream's port.")
+def serve(service: str, host: str, port: int | None) -> None:
     """Run one SERVICE alone, configured by the environment names of its upstream."""
     from selfbase.cli.serving import serve_service
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 import uvloop
 
-from selfbase.app import STANDALONE, Standalone, find_admin
+from selfbase.app import STANDALONE, Standalone, find_reload, list_addresses
 from selfbase.cli.loglines import render_line
 from selfbase.http.server import Server
 from selfbase.kit.clock import SystemClock
@@ -18,36 +18,30 @@ from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.settings import EnvLayer
 from selfbase.supervisor.options import parse_port
 
-DEFAULT_HOST = "127.0.0.1"
-# How PostgREST writes "every address".
-_EVERY = {"!4": "0.0.0.0", "*4": "0.0.0.0", "*": "::", "*6": "::", "!6": "::"}  # noqa: S104
-
 
 def plan_address(
-    kind: Standalone, host: str | None, port: int | None, environment: Mapping[str, str]
-) -> tuple[str, int]:
-    """Where a service listens: as asked, as its upstream's variables say, or its usual port here.
+    kind: Standalone, host: str, port: int | None, environment: Mapping[str, str]
+) -> tuple[str, int | None]:
+    """Host and port as asked, or as its upstream's variables say; empty and None where neither does.
 
     Raises ConfigurationError for what is no port.
     """
 
-    def find(variables: Sequence[str]) -> str | None:
-        return next((environment[name] for name in variables if environment.get(name)), None)
+    def find(variables: Sequence[str]) -> str:
+        return next((environment[name] for name in variables if environment.get(name)), "")
 
-    named = host or find(kind.host_variables) or DEFAULT_HOST
-    number = port if port is not None else find(kind.port_variables)
-    return _EVERY.get(named, named), parse_port(str(number or kind.port), kind.name)
+    if port is None and (named := find(kind.port_variables)):
+        port = parse_port(named, kind.name)
+    return host or find(kind.host_variables), port
 
 
-def serve_service(
-    name: str, host: str | None, port: int | None, environment: Mapping[str, str]
-) -> None:
+def serve_service(name: str, host: str, port: int | None, environment: Mapping[str, str]) -> None:
     """Raises ConfigurationError for an unknown service or one that lacks a setting."""
     if name not in STANDALONE:
         known = ", ".join(sorted(STANDALONE)) or "none in this version"
         raise ConfigurationError(f"There is no service {name}", hint=f"Services: {known}")
     kind = STANDALONE[name]
-    address, number = plan_address(kind, host, port, environment)
+    host, port = plan_address(kind, host, port, environment)
     clock = SystemClock()
 
     def show(event: Event) -> None:
@@ -68,18 +62,17 @@ def serve_service(
         for each in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(each, stop.set)
         await service.open()
-        servers = [Server(service, events)]
+        reload = find_reload(service)
+        if reload is not None:
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                asyncio.get_running_loop().add_signal_handler(number, reload)
+        servers: list[Server] = []
         try:
-            bound = await servers[0].listen(address, number)
-            admin, admin_port = find_admin(service), environment.get("PGRST_ADMIN_SERVER_PORT")
-            if admin is not None and admin_port:
-                servers.append(Server(admin, events))
-                admin_host = environment.get("PGRST_ADMIN_SERVER_HOST") or address
-                await servers[1].listen(
-                    _EVERY.get(admin_host, admin_host), parse_port(admin_port, "admin")
-                )
-            shown = f"[{address}]" if ":" in address else address
-            click.echo(f"{name} listens on http://{shown}:{bound}", err=True)
+            for handler, address in list_addresses(service, host, port):
+                servers.append(Server(handler, events))
+                where = await servers[-1].listen_at(address)
+                what = name if handler is service else f"{name} admin"
+                click.echo(f"{what} listens on {where}", err=True)
             await stop.wait()
         finally:
             for server in servers:

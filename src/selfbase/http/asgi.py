@@ -226,7 +226,9 @@ async def _send_response(request: Request, response: Response, send: Send) -> No
     named = {name for name, _ in headers}
     if b"content-length" not in named and response.status not in (204, 304):
         if isinstance(body, bytes):
-            headers.append((b"content-length", str(len(body)).encode()))
+            # To a HEAD, no body is no news about the length of what a GET would bring.
+            if body or request.method != "HEAD":
+                headers.append((b"content-length", str(len(body)).encode()))
         elif isinstance(body, FileBody):
             headers.append((b"content-length", str(body.length).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})

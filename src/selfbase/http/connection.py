@@ -353,7 +353,9 @@ class Connection(asyncio.Protocol):
         body = response.body
         if response.header("content-length") is None and response.status not in (204, 304):
             if isinstance(body, bytes):
-                lines.append(f"content-length: {len(body)}")
+                # To a HEAD, no body is no news about the length of what a GET would bring.
+                if body or not bodyless:
+                    lines.append(f"content-length: {len(body)}")
             elif isinstance(body, FileBody):
                 lines.append(f"content-length: {body.length}")
             elif not bodyless:

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from selfbase.http.connection import Connection
@@ -36,6 +37,19 @@ class HandlerFailed(Event):
     path: str
     error: str
     where: str
+
+
+LOCALHOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: at a socket file when there is one, else at a port."""
+
+    host: str
+    port: int
+    socket_path: str = ""
+    socket_mode: int = 0o660
 
 
 class Server:
@@ -90,9 +104,20 @@ class Server:
         )
         return int(sock.getsockname()[1])
 
-    async def listen_unix(self, path: str) -> None:
+    async def listen_unix(self, path: str, mode: int = 0o660) -> None:
+        """Listens at a socket file.  Raises ConfigurationError when it cannot be had."""
         self._begin()
-        self._listener = await self.loop.create_unix_server(self._make_connection, path)
+        sock = _bind_file(Path(path), mode)
+        self._listener = await self.loop.create_unix_server(self._make_connection, sock=sock)
+
+    async def listen_at(self, address: Address) -> str:
+        """Listens; where, for people to read.  Raises ConfigurationError."""
+        if address.socket_path:
+            await self.listen_unix(address.socket_path, address.socket_mode)
+            return address.socket_path
+        port = await self.listen(address.host, address.port)
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        return f"http://{host}:{port}"
 
     def _make_connection(self) -> Connection:
         return Connection(self)
@@ -158,6 +183,21 @@ def _bind(host: str, port: int, *, reuse_port: bool) -> socket.socket:
             hint="Stop the program that uses the port, choose another with --port,"
             " or let Selfbase choose with --port auto.",
         ) from None
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_file(path: Path, mode: int) -> socket.socket:
+    """A socket file, in place of one that a former process left behind."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            path.unlink()
+        sock.bind(str(path))
+        path.chmod(mode)
+    except OSError as error:
+        sock.close()
+        raise ConfigurationError(f"Cannot listen at {path}: {error.strerror}") from None
     sock.setblocking(False)
     return sock
 

@@ -9,12 +9,44 @@ from typing import Any
 
 import orjson
 
-from selfbase.http.values import Request, Response, WebSocket
+from selfbase.http.server import LOCALHOST, Address
+from selfbase.http.values import Handler, Request, Response, WebSocket
+from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.routes import Found, Route, Router
 from selfbase.rest.logic.catalog import Catalog, ComputedRelationship
 from selfbase.rest.service import Rest
 
 TEXT = "text/plain; charset=utf-8"
+
+# What stands for all addresses of a machine, as warp names them.
+_ANY_HOST = {"*": "0.0.0.0", "*4": "0.0.0.0", "!4": "0.0.0.0", "*6": "::", "!6": "::"}  # noqa: S104
+
+
+def list_addresses(rest: Rest, host: str, port: int | None) -> list[tuple[Handler, Address]]:
+    """Where the service alone listens, and its admin port.  Raises ConfigurationError."""
+    settings = rest.reloader.settings
+    api_host = host or settings.server_host or LOCALHOST
+    api_port = settings.server_port if port is None else port
+    try:
+        mode = int(settings.server_unix_socket_mode, 8)
+    except ValueError:
+        mode = -1
+    if not 0o600 <= mode <= 0o777:
+        raise ConfigurationError("rest: server-unix-socket-mode is not between 600 and 777")
+    found: list[tuple[Handler, Address]] = [
+        (rest, Address(_expand(api_host), api_port, settings.server_unix_socket, mode))
+    ]
+    admin_port = settings.admin_server_port
+    if admin_port is not None:
+        if admin_port == api_port and not settings.server_unix_socket:
+            raise ConfigurationError("rest: admin-server-port cannot be the same as server-port")
+        admin_host = settings.admin_server_host or api_host
+        found.append((RestAdmin(rest), Address(_expand(admin_host), admin_port)))
+    return found
+
+
+def _expand(host: str) -> str:
+    return _ANY_HOST.get(host, host)
 
 
 class RestAdmin:

@@ -15,13 +15,20 @@ from selfbase.rest.errors import RestFailure, unacceptable_media
 from selfbase.rest.logic.media import ANY, JSON, OPENAPI
 from selfbase.rest.logic.openapi import RootOptions, build_root_document
 from selfbase.rest.logic.request import Ask
+from selfbase.rest.metrics import Stopwatch
 from selfbase.rest.schema_cache import read_sql
 from selfbase.rest.state import Active
 from selfbase.rest.transaction import list_pre_request, list_request_settings
 
 
 async def answer_root(
-    active: Active, database: Database, login: str, request: Request, caller: Caller, ask: Ask
+    active: Active,
+    database: Database,
+    login: str,
+    request: Request,
+    caller: Caller,
+    ask: Ask,
+    watch: Stopwatch,
 ) -> Response:
     """Raises RestFailure PGRST107, PGRST126, and DatabaseFailure."""
     settings, catalog = active.settings, active.catalog
@@ -37,10 +44,12 @@ async def answer_root(
         for function in several
     ]
     description = catalog.schema_descriptions.get(ask.schema)
+    watch.mark("plan")
     if settings.openapi_mode == "follow-privileges":
         names, oids = await _list_accessible(active, database, login, request, caller, ask.schema)
         tables = [table for table in tables if table.name.name in names]
         functions = [function for function in functions if function.oid in oids]
+    watch.mark("transaction")
     options = RootOptions(
         settings.openapi_server_proxy_uri,
         settings.server_host,

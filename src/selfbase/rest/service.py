@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
 from psycopg.conninfo import conninfo_to_dict
 
-from selfbase.database.batch import Result
+from selfbase.database.batch import Batch, Result
 from selfbase.database.database import AUTHENTICATOR, Database, DatabaseSettings
 from selfbase.database.executor import ExecutorSettings
-from selfbase.database.failures import DatabaseFailure
+from selfbase.database.failures import DatabaseFailure, SerializationFailure
 from selfbase.http.values import (
     JSON_UTF8,
     BodyIncomplete,
@@ -76,6 +77,7 @@ from selfbase.rest.transaction import make_batch
 
 FIRST_LOAD_WAIT_S = 10.0
 RELOAD_WAIT_S = 5.0
+SERIALIZATION_RETRIES_MAX = 4
 
 # No such table, no such function: perhaps not yet.
 _ON_MISS = frozenset({"PGRST205", "PGRST202"})
@@ -87,6 +89,7 @@ PLATFORM = ValuesLayer(
         "db_extra_search_path": ("public", "extensions"),
         "db_anon_role": "anon",
         "db_max_rows": 1000,
+        "filters_required": True,
     },
     name="platform",
 )
@@ -129,6 +132,10 @@ class Rest:
         if self._alone:
             await self._database.close()
 
+    def want_reload(self) -> None:
+        """Reads settings and schema again, soon."""
+        self.reloader.want_reload()
+
     async def health(self) -> Health:
         if self.reloader.failing:
             return Health.UNHEALTHY
@@ -170,11 +177,12 @@ class Rest:
                 scan, window, payload, ask = await self._read(active, request, preferences)
                 watch.mark("parse")
                 if ask.action == "info":
-                    return self._describe(active, ask)
+                    return _add_timing(self._describe(active, ask), active, watch)
                 if ask.action == "root":
-                    return await answer_root(
-                        active, self._database, self._login, request, caller, ask
+                    response = await answer_root(
+                        active, self._database, self._login, request, caller, ask, watch
                     )
+                    return _add_timing(response, active, watch)
                 compiled = await self._compile(active, ask)
                 canonical = render_canonical(request.query) if ask.action == "read" else ""
                 prepared = Prepared(compiled, scan, window, canonical)
@@ -189,7 +197,7 @@ class Rest:
                 watch.mark("transaction")
                 return _add_timing(response, active, watch)
             batch = make_batch(active, request, caller, compiled, scan, window, payload)
-            results = await self._database.run(batch, login=self._login, cancellation=request.gone)
+            results = await self._run(batch, request)
             watch.mark("transaction")
         except DatabaseFailure as failure:
             authenticated = caller.role != active.settings.db_anon_role
@@ -202,6 +210,13 @@ class Rest:
         active.sizes.note(compiled, len(answer.body))
         response = Response(answer.status, answer.headers, answer.body)
         return _add_timing(response, active, watch)
+
+    async def _run(self, batch: Batch, request: Request) -> list[Result]:
+        """Runs a batch.  One that lost against another transaction was undone: it is tried again."""
+        for _ in range(SERIALIZATION_RETRIES_MAX):
+            with suppress(SerializationFailure):
+                return await self._database.run(batch, login=self._login, cancellation=request.gone)
+        return await self._database.run(batch, login=self._login, cancellation=request.gone)
 
     async def _stream(
         self,

@@ -101,7 +101,7 @@ class RestSettings:
     openapi_server_proxy_uri: str = setting(
         "", env=("PGRST_OPENAPI_SERVER_PROXY_URI", "PGRST_SERVER_PROXY_URI")
     )
-    server_host: str = setting("!4", env="PGRST_SERVER_HOST")
+    server_host: str = setting("", env="PGRST_SERVER_HOST", help="Empty is this machine only.")
     server_port: int = setting(3000, env="PGRST_SERVER_PORT")
     server_unix_socket: str = setting("", env="PGRST_SERVER_UNIX_SOCKET")
     server_unix_socket_mode: str = setting("660", env="PGRST_SERVER_UNIX_SOCKET_MODE")
@@ -120,6 +120,9 @@ class RestSettings:
         "verbose", env="PGRST_CLIENT_ERROR_VERBOSITY", choices=("verbose", "minimal")
     )
     body_bytes_max: int = setting(100 * MiB, help="Largest request body.", unit="bytes")
+    filters_required: bool = setting(
+        False, help="Refuse to update or delete without a filter, as safeupdate does."
+    )
     compiled_max: int = setting(2000, help="Compiled requests kept.")
     app_settings: dict[str, str] = field(default_factory=dict)
 

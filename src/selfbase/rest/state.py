@@ -137,7 +137,7 @@ class Reloader:
         self._tokens = tokens
         self._mark = mark
         self._generation = 0
-        self._settings = load_rest_settings(layers)
+        self.settings = load_rest_settings(layers)
         self._wanted = asyncio.Event()
         self._loaded = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
@@ -145,7 +145,7 @@ class Reloader:
     def open(self) -> None:
         self._wanted.set()
         self._tasks.append(asyncio.create_task(self._load_always()))
-        if self._settings.db_channel_enabled:
+        if self.settings.db_channel_enabled:
             self._tasks.append(asyncio.create_task(self._listen_always()))
 
     async def close(self) -> None:
@@ -221,9 +221,10 @@ class Reloader:
             settings.db_plan_enabled,
             settings.db_max_rows,
             settings.tx_override_allowed,
+            settings.filters_required,
         )
         self.active = Active(settings, catalog, callers, options, self._mark)
-        self._settings = settings
+        self.settings = settings
         self.loads["SUCCESS"] += 1
         self.load_s = self._clock.monotonic_s() - started_s
         async with self._loaded:
@@ -244,7 +245,7 @@ class Reloader:
         except ConfigurationError as error:
             # The file was changed to something that cannot be read.
             self._events.emit(ConfigRejected(error=str(error)))
-            return self._settings
+            return self.settings
         if not base.db_config:
             return base
         found = await load_config(self._database, self._login, base.db_pre_config)
@@ -254,7 +255,7 @@ class Reloader:
             make_verifier(settings)
         except (ConfigurationError, ValueError) as error:
             self._events.emit(ConfigRejected(error=str(error)))
-            return self._settings
+            return self.settings
         return settings
 
     async def _listen_always(self) -> None:
@@ -275,7 +276,7 @@ class Reloader:
 
     async def _listen(self, heard: Callable[[], None]) -> None:
         async with self._database.connect(self._login) as connection:
-            channel = psycopg.sql.Identifier(self._settings.db_channel)
+            channel = psycopg.sql.Identifier(self.settings.db_channel)
             await connection.execute(psycopg.sql.SQL("listen {}").format(channel))
             heard()
             # Notices may have been missed while nobody listened.

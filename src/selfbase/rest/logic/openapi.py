@@ -111,9 +111,12 @@ def _split_comment(comment: str | None) -> tuple[str | None, str | None]:
     return first, rest.lstrip("\n") or None
 
 
+_ANY_HOST = frozenset({"", "*", "*4", "!4", "*6", "!6"})
+
+
 def _locate(options: RootOptions) -> tuple[str, str, str]:
     if not options.server:
-        host = {"!4": "0.0.0.0", "!6": "0.0.0.0", "*": "0.0.0.0"}.get(options.host, options.host)  # noqa: S104
+        host = "0.0.0.0" if options.host in _ANY_HOST else options.host  # noqa: S104
         return "http", f"{host}:{options.port}", "/"
     parts = urlsplit(options.server)
     scheme = parts.scheme.lower() or "http"

@@ -47,6 +47,7 @@ class PlanOptions:
     plans: bool
     rows_max: int | None
     tx_override: bool = False
+    filters_required: bool = False
 
 
 def plan_request(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
@@ -95,6 +96,8 @@ def _plan_write(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
     context = ReadContext(catalog, options.aggregates, None)
     root = plan_read(context, table.name, ask.shape, writing=True, from_source=True)
     write = _plan_write_statement(ask, catalog, table, root)
+    if options.filters_required:
+        _check_filtered(write)
     check_preferences(ask)
     handler = _negotiate(ask, catalog, options, root, table.name)
     if not ask.preferences.full:
@@ -111,6 +114,13 @@ def _plan_write(ask: Ask, catalog: Catalog, options: PlanOptions) -> Plan:
         primary_key=table.primary_key,
         on_conflict=find_text(ask.shape, "on_conflict") is not None,
     )
+
+
+def _check_filtered(write: Write) -> None:
+    """Refuses to change all rows of a table, with the words of the extension `safeupdate`."""
+    changing = write.kind == "delete" or (write.kind == "update" and write.columns)
+    if changing and not write.conditions:
+        raise RestFailure("21000", 400, f"{write.kind.upper()} requires a WHERE clause")
 
 
 def _plan_write_statement(ask: Ask, catalog: Catalog, table: Table, root: ReadNode) -> Write:

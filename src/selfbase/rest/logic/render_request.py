@@ -20,6 +20,8 @@ from selfbase.rest.logic.render import SOURCE, Sink, render_conditions, render_c
 VERDICT = "selfbase-verdict"
 _ROW = "selfbase_row"
 _BODY = "selfbase_body"
+# What a function answers that is no row; clients may name it in filters.
+_SCALAR = "pgrst_scalar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,13 @@ _GUCS = (
 def _render_body(handler: Handler, function: Function | None) -> str:
     """The aggregate that makes the body out of the rows."""
     scalar = function is not None and (function.returns_scalar or function.returns_set_of_scalar)
-    value = f"{_ROW}._scalar" if scalar else f"{_ROW}.*"
+    value = f"{_ROW}.{_SCALAR}" if scalar else f"{_ROW}.*"
     if handler.kind == "none":
         return "''"
     if handler.kind == "custom":
         assert handler.function is not None
         if function is not None and function.returns_scalar:
-            argument = f"{_ROW}._scalar"
+            argument = f"{_ROW}.{_SCALAR}"
         elif handler.any_element or handler.target is None:
             argument = _ROW
         else:
@@ -359,9 +361,9 @@ def _render_call(plan: Plan, preferences: Preferences, mark: str) -> Rendered:
     function = call.function
     called = _render_call_source(call, sink)
     if function.returns_scalar or function.returns_set_of_scalar:
-        source = f"SELECT {called} AS _scalar"
+        source = f"SELECT {called} AS {_SCALAR}"
         if call.arguments is None and call.parameters and not call.whole_body:
-            source = f"SELECT {_name_call(function)}({_pass_body(call)}) AS _scalar FROM {called}"
+            source = f"SELECT {_name_call(function)}({_pass_body(call)}) AS {_SCALAR} FROM {called}"
     elif call.arguments is None and call.parameters and not call.whole_body:
         rows = f"LATERAL {_name_call(function)}({_pass_body(call)}) AS _call"
         source = f"SELECT {_list_returned(call)} FROM {called}, {rows}"
