@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from tests.rest.conftest import MakeRest
+from tests.support.postgres import DatabaseTemplates
 
+from selfbase.http.server import Address, Server
 from selfbase.http.testing import Client
+from selfbase.kit.clock import SystemClock
+from selfbase.kit.events import Event, Events
 from selfbase.kit.failures import ConfigurationError
-from selfbase.kit.settings import EnvLayer
-from selfbase.rest.admin import RestAdmin
-from selfbase.rest.service import Rest
-from selfbase.rest.settings import load_rest_settings, parse_config_file
+from selfbase.kit.settings import EnvLayer, ValuesLayer
+from selfbase.rest.admin import RestAdmin, list_addresses
+from selfbase.rest.events import RequestAnswered, StatementRun
+from selfbase.rest.service import Rest, make_standalone_rest
+from selfbase.rest.settings import load_rest_settings, parse_config_file, pin_streams
 
 
 async def test_the_admin_port_tells_how_it_is(rest: Rest, api: Client) -> None:
@@ -58,6 +66,64 @@ def test_a_file_and_secrets_in_files_are_named_by_settings(tmp_path: Path) -> No
     assert settings.db_max_rows == 9
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_rest_settings([EnvLayer({"PGRST_CONFIG_FILE": "/no/such/file"})])
+
+
+def test_what_stands_on_a_pipe_is_read_once() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a secret from a pipe that is long enough\n")
+    os.close(writing)
+    layers = pin_streams([EnvLayer({"PGRST_JWT_SECRET": f"@/dev/fd/{reading}"})])
+    os.close(reading)
+    for _ in range(2):
+        secret = load_rest_settings(layers).jwt_secret.reveal()
+        assert secret == "a secret from a pipe that is long enough"
+
+
+async def test_where_it_listens_is_set_as_upstream_names_it(
+    make_rest: MakeRest, tmp_path: Path
+) -> None:
+    rest = await make_rest(server_host="*4", server_port=4321, admin_server_port=4322)
+    addresses = [address for _, address in list_addresses(rest, "", None)]
+    assert addresses == [Address("0.0.0.0", 4321), Address("0.0.0.0", 4322)]
+    assert list_addresses(rest, "127.0.0.2", 5000)[0][1] == Address("127.0.0.2", 5000)
+    with pytest.raises(ConfigurationError, match="cannot be the same"):
+        list_addresses(rest, "", 4322)
+    quiet = await make_rest()
+    assert list_addresses(quiet, "", None) == [(quiet, Address("127.0.0.1", 3000))]
+
+
+async def test_a_socket_file_is_served(make_rest: MakeRest, tmp_path: Path) -> None:
+    path = tmp_path / "rest.sock"
+    rest = await make_rest(server_unix_socket=str(path), server_unix_socket_mode="600")
+    for _ in range(2):  # the second finds the file of the first
+        [(handler, address)] = list_addresses(rest, "", None)
+        server = Server(handler, Events())
+        assert await server.listen_at(address) == str(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        transport = httpx.AsyncHTTPTransport(uds=str(path))
+        async with httpx.AsyncClient(transport=transport, base_url="http://rest") as client:
+            assert (await client.get("/films?id=eq.1&select=id")).json() == [{"id": 1}]
+        await server.close()
+
+
+async def test_requests_are_logged_as_the_level_says(
+    module_database: str, database_templates: DatabaseTemplates
+) -> None:
+    told: list[Event] = []
+    uri = database_templates.cluster.superuser_dsn(module_database, "authenticator")
+    values = {"db_uri": uri, "db_anon_role": "anon", "log_level": "warn", "log_query": True}
+    rest = make_standalone_rest([ValuesLayer(values)], Events(told.append), SystemClock())
+    await rest.open()
+    try:
+        client = Client(rest)
+        assert (await client.get("/films?select=id&limit=1")).status == 200
+        assert (await client.get("/nowhere?a=eq.b")).status == 404
+    finally:
+        await rest.close()
+    requests = [event for event in told if isinstance(event, RequestAnswered)]
+    assert [(event.path, event.status) for event in requests] == [("/nowhere?a=eq.b", 404)]
+    [statement] = [event for event in told if isinstance(event, StatementRun)]
+    assert '"films"' in statement.sql
 
 
 def test_a_line_that_is_no_setting_is_named() -> None:

@@ -53,6 +53,27 @@ class ConfigRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestAnswered(Event):
+    """A request to the service alone was answered; which ones are told, `log-level` decides."""
+
+    name: ClassVar[str] = "rest.request.answered"
+    service: ClassVar[str] = "rest"
+    client: str
+    method: str
+    path: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRun(Event):
+    """The main statement of a request, told when `log-query` is on.  Values are not in it."""
+
+    name: ClassVar[str] = "rest.statement.run"
+    service: ClassVar[str] = "rest"
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed(Event):
     """A request ended in a failure of ours or of the database, not of the client."""
 

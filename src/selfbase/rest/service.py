@@ -43,7 +43,7 @@ from selfbase.rest.cors import (
     is_preflight,
 )
 from selfbase.rest.errors import RestFailure, schema_cache_missing
-from selfbase.rest.events import RequestFailed
+from selfbase.rest.events import RequestAnswered, RequestFailed, StatementRun
 from selfbase.rest.logic.compile import Compiled
 from selfbase.rest.logic.database_errors import render_database_failure
 from selfbase.rest.logic.describe import list_methods
@@ -70,7 +70,7 @@ from selfbase.rest.logic.scan import Scan, render_canonical, scan_query
 from selfbase.rest.metrics import Stopwatch, render_metrics
 from selfbase.rest.root import answer_root
 from selfbase.rest.schema_cache import count_objects
-from selfbase.rest.settings import load_rest_settings
+from selfbase.rest.settings import load_rest_settings, pin_streams
 from selfbase.rest.state import Active, Reloader
 from selfbase.rest.streaming import STREAM_BYTES, RowPieces
 from selfbase.rest.transaction import make_batch
@@ -78,6 +78,9 @@ from selfbase.rest.transaction import make_batch
 FIRST_LOAD_WAIT_S = 10.0
 RELOAD_WAIT_S = 5.0
 SERIALIZATION_RETRIES_MAX = 4
+
+# The lowest status of requests that are logged, by `log-level`.
+LOGGED_FROM = {"crit": 600, "error": 500, "warn": 400, "info": 0, "debug": 0}
 
 # No such table, no such function: perhaps not yet.
 _ON_MISS = frozenset({"PGRST205", "PGRST202"})
@@ -158,7 +161,17 @@ class Rest:
             add_trace_header(request, response, active.settings.server_trace_header)
             if self._alone:
                 add_cors_headers(request, response, active.settings.server_cors_allowed_origins)
+                if response.status >= LOGGED_FROM[active.settings.log_level]:
+                    self._log(request, response)
         return response
+
+    def _log(self, request: Request, response: Response) -> None:
+        path = f"{request.path}?{request.query}" if request.query else request.path
+        self._events.emit(
+            RequestAnswered(
+                client=request.client, method=request.method, path=path, status=response.status
+            )
+        )
 
     async def _answer(self, request: Request) -> Response:
         active = self.reloader.active or await self.reloader.wait_active(FIRST_LOAD_WAIT_S)
@@ -197,6 +210,8 @@ class Rest:
                 watch.mark("transaction")
                 return _add_timing(response, active, watch)
             batch = make_batch(active, request, caller, compiled, scan, window, payload)
+            if active.settings.log_query:
+                self._events.emit(StatementRun(sql=compiled.rendered.main.sql.decode()))
             results = await self._run(batch, request)
             watch.mark("transaction")
         except DatabaseFailure as failure:
@@ -418,6 +433,7 @@ def make_rest(project: Project) -> Rest:
 
 def make_standalone_rest(layers: Sequence[Layer], events: Events, clock: Clock) -> Rest:
     """The REST service alone, against any database, configured as PostgREST is."""
+    layers = pin_streams(layers)
     settings = load_rest_settings(layers)
     uri = settings.db_uri.reveal()
     user = str(conninfo_to_dict(uri).get("user") or "") or None

@@ -147,13 +147,7 @@ def load_rest_settings(
     """
     given = {name.replace("-", "_"): value for name, value in (in_database or {}).items()}
     values = {name: value for name, value in given.items() if name not in _FIXED}
-    all_layers: list[Layer] = [ValuesLayer(values, name="in-database"), *layers]
-    made = load_settings(RestSettings, all_layers, owner="rest")
-    if made.config_file:
-        # Read anew each time: a reload sees what was changed.
-        layers = (*layers, parse_config_file(_read_file(made.config_file)))
-        all_layers.append(layers[-1])
-        made = load_settings(RestSettings, all_layers, owner="rest")
+    made, layers = _load_layers(layers, ValuesLayer(values, name="in-database"))
     app_settings: dict[str, str] = {}
     for layer in reversed(layers):
         if isinstance(layer, EnvLayer):
@@ -175,6 +169,31 @@ def load_rest_settings(
         db_uri=_read_secret(made.db_uri),
         jwt_secret=_read_secret(made.jwt_secret),
     )
+
+
+def pin_streams(layers: Sequence[Layer]) -> Sequence[Layer]:
+    """The layers with what comes from a pipe (`@/dev/stdin`), which can be read but once.
+
+    Raises ConfigurationError.
+    """
+    made, _ = _load_layers(layers, ValuesLayer({}))
+    secrets = {"db_uri": made.db_uri, "jwt_secret": made.jwt_secret}
+    pinned = {
+        name: _read_secret(secret)
+        for name, secret in secrets.items()
+        if secret.reveal().startswith("@") and not Path(secret.reveal()[1:]).is_file()
+    }
+    return (ValuesLayer(pinned, name="standard input"), *layers) if pinned else layers
+
+
+def _load_layers(layers: Sequence[Layer], strongest: Layer) -> tuple[RestSettings, Sequence[Layer]]:
+    """The settings as given, and the layers with the configuration file that they name."""
+    made = load_settings(RestSettings, (strongest, *layers), owner="rest")
+    if not made.config_file:
+        return made, layers
+    # Read anew each time: a reload sees what was changed.
+    layers = (*layers, parse_config_file(_read_file(made.config_file)))
+    return load_settings(RestSettings, (strongest, *layers), owner="rest"), layers
 
 
 def _read_secret(secret: Secret) -> Secret:

@@ -143,10 +143,12 @@ class Reloader:
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
-        self._wanted.set()
         self._tasks.append(asyncio.create_task(self._load_always()))
         if self.settings.db_channel_enabled:
+            # The first load begins when notices are heard, so that none is missed.
             self._tasks.append(asyncio.create_task(self._listen_always()))
+        else:
+            self._wanted.set()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -269,6 +271,8 @@ class Reloader:
             try:
                 await self._listen(heard)
             except (psycopg.Error, DatabaseFailure) as error:
+                if self.active is None:
+                    self._wanted.set()
                 text = str(error).strip() or type(error).__name__
                 self._events.emit(ListenerLost(error=text, retry_s=retry_s))
             await asyncio.sleep(retry_s)
