@@ -33,6 +33,8 @@ async def test_the_admin_port_tells_how_it_is(rest: Rest, api: Client) -> None:
     assert (await admin.get("/nothing")).status == 404
     metrics = (await admin.get("/metrics")).text
     assert 'pgrst_schema_cache_loads_total{status="SUCCESS"}' in metrics
+    assert "pgrst_db_pool_timeouts_total 0" in metrics
+    assert "pgrst_jwt_cache_evictions_total 0" in metrics
     cache = (await admin.get("/schema_cache")).json()
     assert "films" in [table["name"] for table in cache["dbTables"]]
 

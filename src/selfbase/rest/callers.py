@@ -56,6 +56,7 @@ class Callers:
         self.tokens = tokens
         self._settings = settings
         self.hits = 0
+        self.evictions = 0
         self._made: dict[str, _Known] = {}
         self._anonymous = make_caller({}, settings.db_anon_role) if settings.db_anon_role else None
 
@@ -80,6 +81,7 @@ class Callers:
         self._made[token] = made
         if len(self._made) > self._settings.jwt_cache_max_entries:
             del self._made[next(iter(self._made))]
+            self.evictions += 1
         return made.caller
 
     def _make(self, claims: Mapping[str, Any], token: str) -> Caller:

@@ -40,8 +40,10 @@ def render_metrics(
     links_max: int,
     links_open: int,
     waiting: int,
+    timeouts: int,
     hits: int,
     misses: int,
+    evictions: int,
 ) -> str:
     """The figures in Prometheus' text format, by PostgREST's names."""
     metrics: list[tuple[str, str, str, list[tuple[str, float]]]] = [
@@ -61,6 +63,12 @@ def render_metrics(
         ("pgrst_db_pool_available", "gauge", "Connections that are open", [("", links_open)]),
         ("pgrst_db_pool_waiting", "gauge", "Requests waiting for a connection", [("", waiting)]),
         (
+            "pgrst_db_pool_timeouts_total",
+            "counter",
+            "The total number of pool connection timeouts",
+            [("", timeouts)],
+        ),
+        (
             "pgrst_jwt_cache_requests_total",
             "counter",
             "The total number of JWT cache lookups",
@@ -71,6 +79,12 @@ def render_metrics(
             "counter",
             "The total number of JWT cache hits",
             [("", hits)],
+        ),
+        (
+            "pgrst_jwt_cache_evictions_total",
+            "counter",
+            "The total number of JWT cache evictions",
+            [("", evictions)],
         ),
     ]
     lines: list[str] = []

@@ -120,6 +120,7 @@ class Rest:
         self._login = login
         self._alone = alone
         self._next_probe_s = 0.0
+        self._pool_timeouts = 0
         self._streams: set[RowPieces] = set()
         # Nobody outside can write this word, so nobody can fake a verdict.
         self._mark = f"{VERDICT}-{secrets.token_hex(8)}"
@@ -380,11 +381,15 @@ class Rest:
             links_max=self._database.settings.executor.links_max,
             links_open=self._database.count_links(self._login),
             waiting=self._database.count_waiting(self._login),
+            timeouts=self._pool_timeouts,
             hits=active.callers.hits + tokens.hits if active and tokens else 0,
             misses=tokens.misses if tokens else 0,
+            evictions=active.callers.evictions if active else 0,
         )
 
     def _render_failure(self, request: Request, failure: RestFailure) -> Response:
+        if failure.code == "PGRST003":
+            self._pool_timeouts += 1
         if failure.status >= 500:
             self._events.emit(
                 RequestFailed(
