@@ -7,7 +7,7 @@ can serve many.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -50,6 +50,17 @@ class Service(Protocol):
         """One WebSocket, from its upgrade to its end.  A service without any rejects it."""
 
     async def health(self) -> Health: ...
+
+
+class QuickService(Service, Protocol):
+    """A service that can answer some requests without a task of their own."""
+
+    def answer_quickly(
+        self, request: Request, done: Callable[[Response | Exception], None]
+    ) -> bool:
+        """Takes a request it can answer from what it knows and one quick statement, and hands over
+        the response, whose body is bytes, when its rows have come; or returns False at once, having
+        done nothing.  An exception handed over is a bug of the service."""
 
 
 @dataclass(kw_only=True)

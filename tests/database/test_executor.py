@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -239,6 +241,68 @@ async def test_a_killed_backend_costs_a_read_nothing(
     running = asyncio.create_task(executor.run(batch))
     await terminate(fresh_database, await wait_until_running(fresh_database, "kill"))
     assert (await asyncio.wait_for(running, 10))[0].rows == [(b"0",)]
+
+
+async def begin(executor: Executor, batch: Batch) -> list[Result] | DatabaseFailure | None:
+    """What `begin` hands over, or None when it does not take the batch."""
+    ended: asyncio.Future[list[Result] | DatabaseFailure] = asyncio.Future()
+    if not executor.begin(batch, ended.set_result):
+        return None
+    return await asyncio.wait_for(ended, 10)
+
+
+@pytest.fixture
+def everything_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is."""
+    monkeypatch.setattr("selfbase.database.executor._QUICK_S", 60.0)
+
+
+@pytest.mark.usefixtures("everything_is_quick")
+async def test_a_quick_read_needs_no_task(executor: Executor) -> None:
+    batch = read("select $1::int", "7")
+    assert await begin(executor, batch) is None
+    await executor.run(batch)
+    results = await begin(executor, batch)
+    assert isinstance(results, list)
+    assert results[0].rows == [(b"7",)]
+    # The same statement with a value it cannot take.
+    failure = await begin(executor, read("select $1::int", "x"))
+    assert isinstance(failure, DatabaseFailure)
+    assert failure.sqlstate == "22P02"
+    assert await begin(executor, write("select $1::int", "7")) is None
+
+
+@pytest.mark.usefixtures("everything_is_quick")
+async def test_a_quick_read_outlives_its_connection_and_its_plan(
+    executor: Executor, fresh_database: FreshDatabase
+) -> None:
+    await executor.run(write("create table t as select 1 as n"))
+    batch = read("select * from t")
+    await executor.run(batch)
+    await executor.run(write("alter table t alter n type text using 'one'"))
+    results = await begin(executor, batch)
+    assert isinstance(results, list)
+    assert results[0].rows == [(b"one",)]
+    lost = Cut(executor)
+    results = await begin(executor, batch)
+    lost.check()
+    assert isinstance(results, list)
+    assert results[0].rows == [(b"one",)]
+
+
+class Cut:
+    """Shuts every socket of an executor, so that what is sent next is lost."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._links = list(executor._links)
+        for link in self._links:
+            duplicate = socket.socket(fileno=os.dup(link._socket))
+            duplicate.shutdown(socket.SHUT_RD)
+            duplicate.close()
+
+    def check(self) -> None:
+        assert self._links
+        assert all(link.lost for link in self._links)
 
 
 async def test_a_killed_backend_is_told_to_a_writer(

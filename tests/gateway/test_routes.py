@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfbase.gateway.routes import (
+    ROUTES,
     Gate,
     PathRefused,
     RouteTable,
+    Row,
     normalise_path,
 )
 
@@ -105,3 +107,12 @@ def test_a_normal_path_is_its_own_normal_form(text: str) -> None:
     assert normalise_path(once) == once
     assert ".." not in once.split("/")
     assert "//" not in once
+
+
+def test_prefixes_are_told_apart_since_what_was_judged_is_remembered_by_them() -> None:
+    with pytest.raises(ValueError, match="same prefix"):
+        RouteTable(
+            (Row("/x", "rest", "/", Gate.SERVICE), *ROUTES, Row("/x", "rest", "/", Gate.KEY))
+        )
+    with pytest.raises(ValueError, match="last row"):
+        RouteTable(ROUTES[:-1])

@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from psycopg_pool import PoolTimeout as PsycopgPoolTimeout
 
 from selfbase.database.batch import Batch, Cancellation, Result, Settings, plan_caller_settings
-from selfbase.database.executor import Executor, ExecutorSettings
+from selfbase.database.executor import Done, Executor, ExecutorSettings
 from selfbase.database.failures import (
     DatabaseFailure,
     DatabaseUnavailable,
@@ -142,11 +142,18 @@ class Database:
         cancellation: Cancellation | None = None,
     ) -> list[Result]:
         """Runs a batch as `login`; see Executor.run."""
+        return await self._executor(login).run(batch, cancellation)
+
+    def begin(self, batch: Batch, done: Done, *, login: str = AUTHENTICATOR) -> bool:
+        """Runs a quick read without a task, if that is possible now; see Executor.begin."""
+        return self._executor(login).begin(batch, done)
+
+    def _executor(self, login: str) -> Executor:
         executor = self._executors.get(login)
         if executor is None:
             executor = Executor(self.conninfo_for(login), self.settings.executor)
             self._executors[login] = executor
-        return await executor.run(batch, cancellation)
+        return executor
 
     async def stream(
         self,

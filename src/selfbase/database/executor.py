@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from selfbase.database.batch import Batch, Cancellation, Result
 from selfbase.database.failures import (
@@ -27,6 +29,10 @@ _STALE = frozenset({"0A000", "26000", "42883", "42P01", "42703", "42804"})
 # answer makes a statement quick, and only a really slow one takes that back.
 _QUICK_S, _SLOW_S = 0.005, 0.25
 _TIMED_MAX = 4096
+
+
+Done = Callable[[list[Result] | DatabaseFailure], None]
+Ended = asyncio.Future[list[Result]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,24 +86,66 @@ class Executor:
                 raise
         return await self._run_once(batch, cancellation, fresh=False)
 
+    def begin(self, batch: Batch, done: Done) -> bool:
+        """`run` without a task, for a quick read and a connection that is there: `done` gets its
+        results or failure.  False, and nothing done, for anything else."""
+        if not self._may_share(batch):
+            return False
+        link = self._find_link(share=True)
+        if link is None:
+            return False
+        link.shareable = True
+
+        def end(job: Job) -> None:
+            self._time(batch, job)
+            failure = job.failure
+            if failure is None:
+                done(job.results)
+            elif not self._closed and _may_work_again(job, failure):
+                link.forget(batch)
+                self._start(self._run_again(batch, done))
+            else:
+                done(failure)
+
+        try:
+            link.submit(batch, end)
+        except ConnectionLost:
+            return False
+        return True
+
+    async def _run_again(self, batch: Batch, done: Done) -> None:
+        try:
+            results = await self.run(batch)
+        except DatabaseFailure as failure:
+            done(failure)
+        except asyncio.CancelledError:
+            done(DatabaseUnavailable("the connections to the database are closed"))
+            raise
+        else:
+            done(results)
+
+    def _may_share(self, batch: Batch) -> bool:
+        return batch.read_only and batch.begin is None and self._is_quick(batch)
+
     async def _run_once(
         self, batch: Batch, cancellation: Cancellation | None, *, fresh: bool
     ) -> list[Result]:
-        share = batch.read_only and batch.begin is None and self._is_quick(batch)
+        share = self._may_share(batch)
         link = self._find_link(share=share) or await self._wait_for_link(share=share)
         link.shareable = share
         link.reserved = False
-        job = link.submit(batch, fresh=fresh)
+        ended: Ended = asyncio.get_running_loop().create_future()
+        job = link.submit(batch, partial(_hand_over, ended), fresh=fresh)
         try:
             if cancellation is None or share:
-                return await job.done
-            return await self._run_cancellable(link, job, cancellation)
+                return await ended
+            return await self._run_cancellable(link, job, ended, cancellation)
         except asyncio.CancelledError:
             if not share and job in link.jobs:
                 self._start(self._cancel(link, job))
             raise
         except DatabaseFailure as failure:
-            if fresh or not job.reused or failure.sqlstate not in _STALE:
+            if fresh or not _is_stale(job, failure):
                 raise
             link.forget(batch)
         finally:
@@ -105,19 +153,19 @@ class Executor:
         return await self._run_once(batch, cancellation, fresh=True)
 
     async def _run_cancellable(
-        self, link: Link, job: Job, cancellation: Cancellation
+        self, link: Link, job: Job, ended: Ended, cancellation: Cancellation
     ) -> list[Result]:
         def leave() -> None:
             self._start(self._cancel(link, job))
 
         cancellation.add_callback(leave)
         try:
-            return await job.done
+            return await ended
         finally:
             cancellation.remove_callback(leave)
 
     async def _cancel(self, link: Link, job: Job) -> None:
-        if not job.done.done() or job in link.jobs:
+        if not job.ended or job in link.jobs:
             # Nobody else may get this connection before the cancel request has arrived, or the
             # request would hit the wrong statement.
             link.reserved = True
@@ -306,3 +354,21 @@ class Executor:
             waiter, _ = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(failure)
+
+
+def _hand_over(ended: Ended, job: Job) -> None:
+    if ended.done():
+        return
+    if job.failure is not None:
+        ended.set_exception(job.failure)
+    else:
+        ended.set_result(job.results)
+
+
+def _is_stale(job: Job, failure: DatabaseFailure) -> bool:
+    return job.reused and failure.sqlstate in _STALE
+
+
+def _may_work_again(job: Job, failure: DatabaseFailure) -> bool:
+    """Whether a read that failed so is worth another attempt."""
+    return isinstance(failure, ConnectionLost | DatabaseUnavailable) or _is_stale(job, failure)

@@ -38,11 +38,12 @@ _CONNECTION_BAD = int(ConnStatus.BAD)
 
 
 class Job:
-    """One batch on its way through a link."""
+    """One batch on its way through a link; `done` is called once, when it has ended."""
 
     __slots__ = (
         "batch",
         "done",
+        "ended",
         "failure",
         "finished_s",
         "results",
@@ -51,9 +52,10 @@ class Job:
         "steps",
     )
 
-    def __init__(self, batch: Batch, done: asyncio.Future[list[Result]]) -> None:
+    def __init__(self, batch: Batch, done: Callable[[Job], None]) -> None:
         self.batch = batch
         self.done = done
+        self.ended = False
         self.steps: deque[tuple[int, tuple[str, bytes] | None, bytes]] = deque()
         self.results: list[Result] = []
         self.failure: DatabaseFailure | None = None
@@ -100,11 +102,12 @@ class Link:
         conn.enter_pipeline_mode()
         loop.add_reader(self._socket, self._on_readable)
 
-    def submit(self, batch: Batch, *, fresh: bool = False) -> Job:
-        """Sends the batch.  `fresh` ignores statements prepared earlier.  Raises ConnectionLost."""
+    def submit(self, batch: Batch, done: Callable[[Job], None], *, fresh: bool = False) -> Job:
+        """Sends the batch; `done` gets the job with its results or failure.  `fresh` ignores
+        statements prepared earlier.  Raises ConnectionLost."""
         if self.lost:  # between being chosen and being used
             raise ConnectionLost("the connection to the database was lost", sent=False)
-        job = Job(batch, self._loop.create_future())
+        job = Job(batch, done)
         job.started_s = time.monotonic()
         try:
             if batch.begin is not None:
@@ -251,7 +254,7 @@ class Link:
             # Closing needs libpq 17; where it is missing the name is simply left to the session.
             self._conn.send_close_prepared(oldest)
             self._sync()
-            closing = Job(Batch("", (), ()), self._loop.create_future())
+            closing = Job(Batch("", (), ()), _forget)
             closing.steps.append((_SKIP, None, b""))
             self.jobs.append(closing)
 
@@ -265,15 +268,18 @@ class Link:
         job.finished_s = self.idle_since_s = time.monotonic()
         if job.batch.begin is not None and job.failure is not None:
             self._send_rollback()
-        if not job.done.done():
-            if job.failure is not None:
-                job.done.set_exception(job.failure)
-            else:
-                job.done.set_result(job.results)
+        self._end(job)
         self._on_free(self, job)
 
+    def _end(self, job: Job) -> None:
+        job.ended = True
+        try:
+            job.done(job)
+        except Exception as error:  # a fault of whoever waited is none of the connection
+            self._loop.call_exception_handler({"message": "A job's end failed", "exception": error})
+
     def _send_rollback(self) -> None:
-        rollback = Job(Batch("", (), ()), self._loop.create_future())
+        rollback = Job(Batch("", (), ()), _forget)
         self._send_unnamed(rollback, b"rollback", (), _SKIP)
         self._sync()
         # In front of whatever waits: an explicit transaction never shares its connection.
@@ -297,12 +303,12 @@ class Link:
         if self._writing:
             self._loop.remove_writer(self._socket)
         self._conn.finish()
-        for job in self.jobs:
-            if not job.done.done():
-                failure = job.failure or ConnectionLost(reason.strip(), sent=True)
-                job.done.set_exception(failure)
+        jobs = list(self.jobs)
         self.jobs.clear()
         self._on_lost(self)
+        for job in jobs:
+            job.failure = job.failure or ConnectionLost(reason.strip(), sent=True)
+            self._end(job)
 
 
 async def open_link(
@@ -353,6 +359,10 @@ async def _connect(conn: PGconn, loop: asyncio.AbstractEventLoop) -> None:
         status = PollingStatus(conn.connect_poll())
         if status == PollingStatus.FAILED:
             raise DatabaseUnavailable(_message(conn))
+
+
+def _forget(job: Job) -> None:
+    """Nobody waits for this one."""
 
 
 def _set_once(ready: asyncio.Future[None]) -> None:

@@ -11,7 +11,8 @@ import hmac
 import ipaddress
 import time
 from base64 import b64decode
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
 
 from selfbase.gateway.cors import add_cors, answer_preflight, is_preflight
 from selfbase.gateway.events import RequestServed, ServiceFailed
@@ -27,8 +28,9 @@ from selfbase.gateway.routes import (
     Row,
 )
 from selfbase.gateway.settings import GatewaySettings
+from selfbase.http.headers import Headers
 from selfbase.http.values import Request, Response, WebSocket, json_response
-from selfbase.identity.apikeys import ApiKey
+from selfbase.identity.apikeys import ApiKey, KeyRing
 from selfbase.kit.events import Events
 from selfbase.kit.failures import Failure, describe_origin
 from selfbase.project import Project, Service
@@ -87,25 +89,55 @@ class Gateway:
             self._limiter = RateLimiter(settings.rate_limit_per_s, burst)
 
     async def answer(self, request: Request) -> Response:
-        started_s = time.monotonic()
         passage = Passage()
-        try:
-            response = await self._answer(request, passage)
-        except Failure as failure:
-            response = render_failure(failure)
-        if "origin" in request.headers and not passage.preflight:
-            add_cors(response)
-        response.headers.append(("sb-request-id", request.id))
-        self._log(request, passage, response.status, started_s)
-        return response
+        response = self._enter(request, passage)
+        if response is not None:
+            return self._leave(request, passage, response)
+        return await self._pass_on(request, passage)
 
-    async def _answer(self, request: Request, passage: Passage) -> Response:
+    def begin(
+        self, request: Request, done: Callable[[Response], None]
+    ) -> Awaitable[Response] | None:
+        """`answer`, without a task where the service can do without (`QuickService`)."""
+        passage = Passage()
+        response = self._enter(request, passage)
+        if response is not None:
+            done(self._leave(request, passage, response))
+            return None
+        quickly = getattr(passage.service, "answer_quickly", None)
+        if quickly is None:
+            return self._pass_on(request, passage)
+
+        def leave(outcome: Response | Exception) -> None:
+            if not isinstance(outcome, Response):
+                self._report(request, passage, outcome)
+                outcome = render_failure(Failure(code="internal"))
+            done(self._leave(request, passage, outcome))
+
+        return None if quickly(request, leave) else self._pass_on(request, passage)
+
+    def _enter(self, request: Request, passage: Passage) -> Response | None:
+        """The way to the service; a response when the gateway has one itself by then."""
         if is_preflight(request.method, request.headers):
             passage.preflight = True
             return answer_preflight(request.headers)
-        service, match = await self._admit(request, passage)
-        if isinstance(service, Response):
-            return service
+        try:
+            self._admit(request, passage)
+        except Failure as failure:
+            return render_failure(failure)
+        return None
+
+    async def _pass_on(self, request: Request, passage: Passage) -> Response:
+        try:
+            response = await self._ask(request, passage)
+        except Failure as failure:
+            response = render_failure(failure)
+        return self._leave(request, passage, response)
+
+    async def _ask(self, request: Request, passage: Passage) -> Response:
+        service, match = passage.service, passage.match
+        if service is None:
+            return await self._answer_own(match.whole, request.method, passage.project)
         try:
             if match.row.timeout_s is None:
                 return await service.answer(request)
@@ -119,53 +151,79 @@ class Gateway:
             self._report(request, passage, error)
             raise Failure(code="internal") from error
 
+    def _leave(self, request: Request, passage: Passage, response: Response) -> Response:
+        if "origin" in request.headers and not passage.preflight:
+            add_cors(response)
+        response.headers.append(("sb-request-id", request.id))
+        self._log(request, passage, response.status)
+        return response
+
     async def connect(self, socket: WebSocket) -> None:
-        started_s = time.monotonic()
         passage = Passage()
         status = 101
         try:
-            service, _ = await self._admit(socket.request, passage, socket=True)
-            if isinstance(service, Response):
-                status = service.status
-                await socket.reject(service)
+            self._admit(socket.request, passage, socket=True)
+            if passage.service is None:
+                path, method = passage.match.whole, socket.request.method
+                response = await self._answer_own(path, method, passage.project)
+                status = response.status
+                await socket.reject(response)
                 return
-            await service.connect(socket)
+            await passage.service.connect(socket)
         except Failure as failure:
             status = failure.status
             await socket.reject(render_failure(failure))
         finally:
-            self._log(socket.request, passage, status, started_s)
+            self._log(socket.request, passage, status)
 
-    async def _admit(
-        self, request: Request, passage: Passage, *, socket: bool = False
-    ) -> tuple[Service | Response, Match]:
-        """Steps 2 to 10: after this the request is the service's."""
+    def _admit(self, request: Request, passage: Passage, *, socket: bool = False) -> None:
+        """Steps 2 to 10: after this the request is the service's, or the gateway's own when there
+        is none in `passage`."""
         if request.headers.has_any(_FORWARDED):
             self._believe_proxies(request)
         project = self._projects.find(request.host)
         if project is None:
             raise Failure("No project at this address", code="not_found", status=404)
         passage.project = project
-        match = _find_match(request, self._routes)
-        passage.service = match.row.service
+        passage.match = match = _find_match(request, self._routes)
+        row = match.row
+        passage.upstream = row.service
         if match.whole in _OWN:
-            return await self._answer_own(match.whole, request.method, project), match
-        if match.row.keys:
-            self._translate(request, match, project, passage, socket=socket)
+            return
+        if row.keys:
+            self._translate(request, row, project, passage, socket=socket)
         else:
             request.headers.replace("sb-api-key", None)
-        self._limit(request, project, passage)
-        service = project.services.get(match.row.service)
-        if service is None:
-            raise NotBuilt(match.row.service)
-        if match.row.gate is Gate.BASIC:
+        if self._limiter is not None:
+            self._limit(self._limiter, request, project, passage)
+        passage.service = project.services.get(row.service)
+        if passage.service is None:
+            raise NotBuilt(row.service)
+        if row.gate is Gate.BASIC:
             self._check_login(request, project)
         request.path = match.path
         request.prefix = match.prefix
-        return service, match
 
     def _translate(
-        self, request: Request, match: Match, project: Project, passage: Passage, *, socket: bool
+        self, request: Request, row: Row, project: Project, passage: Passage, *, socket: bool
+    ) -> None:
+        """Key translation; what comes out of fields that a client repeats is remembered with them."""
+        notes = None if socket or "apikey=" in request.query else request.headers.notes
+        known: Translation | None = notes.get(row.prefix) if notes is not None else None
+        if known is None or known.ring is not project.keys:
+            self._translate_new(request, row, project, passage, socket=socket)
+            if notes is None:
+                return
+            from_key = request.state.get("bearer_from_key")
+            known = Translation(project.keys, passage.key, from_key, request.headers)
+            notes[row.prefix] = known
+        passage.key = known.key
+        if known.from_key is not None:
+            request.state["bearer_from_key"] = known.from_key
+        request.headers = known.headers.share()
+
+    def _translate_new(
+        self, request: Request, row: Row, project: Project, passage: Passage, *, socket: bool
     ) -> None:
         headers = request.headers
         if headers.has_any(_RESERVED):
@@ -175,9 +233,9 @@ class Gateway:
         shown = find_shown_key(header, request.query) if "apikey=" in request.query else header
         authorization = headers.find("authorization")
         done = translate_key(header, authorization, request.query, project.keys, keep_query=socket)
-        check_gate(match.row.gate, done.key, shown)
+        check_gate(row.gate, done.key, shown)
         request.query = done.query
-        if done.authorization != authorization and match.row.gate is not Gate.BASIC:
+        if done.authorization != authorization and row.gate is not Gate.BASIC:
             headers.replace("authorization", done.authorization)
             request.state["bearer_from_key"] = done.authorization is not None
         if done.key is not None:
@@ -187,11 +245,11 @@ class Gateway:
             if header:
                 headers.replace("apikey", done.key.token)
 
-    def _limit(self, request: Request, project: Project, passage: Passage) -> None:
-        if self._limiter is None:
-            return
+    def _limit(
+        self, limiter: RateLimiter, request: Request, project: Project, passage: Passage
+    ) -> None:
         key_id = passage.key.id if passage.key else ""
-        verdict = self._limiter.decide((project.ref, key_id, request.client), time.monotonic())
+        verdict = limiter.decide((project.ref, key_id, request.client), time.monotonic())
         if not verdict.allowed:
             raise Failure(
                 "API rate limit exceeded",
@@ -221,11 +279,12 @@ class Gateway:
             )
         request.headers.replace("authorization", None)
 
-    async def _answer_own(self, path: str, method: str, project: Project) -> Response:
+    async def _answer_own(self, path: str, method: str, project: Project | None) -> Response:
         if method not in ("GET", "HEAD"):
             raise Failure("Method not allowed", code="method_not_allowed", status=405)
         if path == "/live":
             return json_response({"status": "LIVE"})
+        assert project is not None
         report = await probe_project(project)
         well = is_ready(report) if path == "/ready" else report["status"] == "HEALTHY"
         return json_response(report, 200 if well else 503)
@@ -262,13 +321,13 @@ class Gateway:
             ServiceFailed(
                 request_id=request.id,
                 project=passage.project.ref if passage.project else "",
-                upstream=passage.service,
+                upstream=passage.upstream,
                 error=f"{type(error).__name__}: {error}",
                 where=describe_origin(error),
             )
         )
 
-    def _log(self, request: Request, passage: Passage, status: int, started_s: float) -> None:
+    def _log(self, request: Request, passage: Passage, status: int) -> None:
         wanted = self._settings.access_log
         if wanted == "off" or (wanted == "errors" and status < 400):
             return
@@ -276,11 +335,11 @@ class Gateway:
             RequestServed(
                 request_id=request.id,
                 project=passage.project.ref if passage.project else "",
-                upstream=passage.service,
+                upstream=passage.upstream,
                 method=request.method,
                 path=request.full_path,
                 status=status,
-                took_ms=round((time.monotonic() - started_s) * 1000, 2),
+                took_ms=round((time.monotonic() - passage.started_s) * 1000, 2),
                 client=request.client,
                 key=passage.key.name if passage.key else "",
                 user_agent=request.headers.get("user-agent"),
@@ -289,15 +348,30 @@ class Gateway:
 
 
 class Passage:
-    """What is learnt about one request on its way, for the log."""
+    """What is learnt about one request on its way."""
 
-    __slots__ = ("key", "preflight", "project", "service")
+    __slots__ = ("key", "match", "preflight", "project", "service", "started_s", "upstream")
 
     def __init__(self) -> None:
+        self.started_s = time.monotonic()
         self.project: Project | None = None
-        self.service = ""
+        self.match = _NOWHERE
+        self.upstream = ""
+        self.service: Service | None = None
         self.key: ApiKey | None = None
         self.preflight = False
+
+
+_NOWHERE = Match(ROUTES[-1], "", "", "")
+
+
+class Translation(NamedTuple):
+    """What key translation by `ring` made of a client's header fields."""
+
+    ring: KeyRing
+    key: ApiKey | None
+    from_key: bool | None
+    headers: Headers
 
 
 def _find_match(request: Request, routes: RouteTable) -> Match:

@@ -120,6 +120,8 @@ class RouteTable:
     def __init__(self, rows: tuple[Row, ...] = ROUTES) -> None:
         if rows[-1].prefix != "/":
             raise ValueError("the last row must match everything")
+        if len({row.prefix for row in rows}) < len(rows):
+            raise ValueError("two rows have the same prefix")
         firsts = {_first_segment(row.prefix) for row in rows}
         self._rows = {
             first: tuple(row for row in rows if _first_segment(row.prefix) in (first, ""))

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: bytes to requests, responses to bytes, in order, within limits.
 
-Parsing is `httptools` (llhttp, strict).  Requests of one connection are answered in the order they
-came.  Knows nothing of routes.  Sources: RFC 9112 (syntax, framing), RFC 9110 section 10.1.1
+Parsing is `httptools` (llhttp, strict); fields that came before are recalled instead (`heads`).
+Requests of one connection are answered in the order they came.  Knows nothing of routes.  Sources: RFC 9112 (syntax, framing), RFC 9110 section 10.1.1
 (100-continue), RFC 6455 section 4 (upgrade).
 """
 
@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -69,6 +69,9 @@ class Connection(asyncio.Protocol):
         self._field_bytes = 0
         self._head_bytes = 0
         self._in_head = True
+        self._between = True
+        self._messages = 0
+        self._plain: Headers | None = None
         self._paused = False
         self._closing = False
         self._unread = False
@@ -110,14 +113,23 @@ class Connection(asyncio.Protocol):
         if self._socket is not None:
             self._socket.feed(data)
             return
-        if self._in_head:
-            if self._head_bytes == 0:
-                self._set_deadline(self._limits.header_timeout_s)
-            self._head_bytes += len(data)
+        whole = self._between
         try:
+            if whole and (known := self._server.heads.recall(data)) is not None:
+                method, target, headers = known
+                self._enqueue(self._make_request(method, target, headers), None, True)
+                return
+            if self._in_head:
+                if self._head_bytes == 0:
+                    self._set_deadline(self._limits.header_timeout_s)
+                self._head_bytes += len(data)
+            self._messages = 0
+            self._plain = None
             self._parser.feed_data(data)
             if self._in_head and self._head_bytes > self._head_bytes_max:
                 raise Refused(431, "Request header fields too large")
+            if whole:
+                self._keep_head(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._feed_socket(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
@@ -127,6 +139,11 @@ class Connection(asyncio.Protocol):
             )
         except Refused as refused:
             self._refuse(refused)
+
+    def _keep_head(self, data: bytes) -> None:
+        """Remembers the fields of the one plain request that `data` was, if that is what it was."""
+        if self._between and self._messages == 1 and self._plain is not None:
+            self._server.heads.keep(data, self._plain)
 
     def _feed_socket(self, data: bytes) -> None:
         if self._socket is not None and data:
@@ -156,6 +173,7 @@ class Connection(asyncio.Protocol):
     # Parser events
 
     def on_message_begin(self) -> None:
+        self._between = False
         self._url = b""
         self._fields = []
         self._field_bytes = 0
@@ -175,9 +193,16 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         if self._field_bytes > self._limits.header_bytes_max:
             raise Refused(431, "Request header fields too large")
-        headers = Headers.from_lower(self._fields)
+        fields = Headers.from_lower(self._fields)
+        headers = fields.share()
         method = self._parser.get_method().decode()
-        request = self._make_request(method, headers)
+        target = self._url.decode("latin-1")
+        if not target.startswith("/"):
+            target = _origin_form(target)
+        hosts = headers.get_all("host")
+        if len(hosts) > 1 or (not hosts and self._parser.get_http_version() != "1.0"):
+            raise Refused(400, "Exactly one Host header is required")
+        request = self._make_request(method, target, headers)
         keep_alive = self._parser.should_keep_alive()
         if self._parser.should_upgrade():
             if headers.get("upgrade").lower() == "websocket":
@@ -190,6 +215,8 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             request.body = self._incoming
             self._clear_deadline()
+        elif keep_alive:
+            self._plain = fields
         self._enqueue(request, self._incoming, keep_alive)
 
     def on_body(self, body: bytes) -> None:
@@ -202,6 +229,8 @@ class Connection(asyncio.Protocol):
             self._incoming = None
         self._in_head = True
         self._head_bytes = 0
+        self._between = True
+        self._messages += 1
 
     # Requests
 
@@ -209,14 +238,10 @@ class Connection(asyncio.Protocol):
     def _head_bytes_max(self) -> int:
         return self._limits.url_bytes_max + self._limits.header_bytes_max
 
-    def _make_request(self, method: str, headers: Headers) -> Request:
-        target = self._url.decode("latin-1")
-        if not target.startswith("/"):
-            target = _origin_form(target)
+    def _make_request(self, method: str, target: str, headers: Headers) -> Request:
+        if len(target) > self._limits.url_bytes_max:
+            raise Refused(414, "Request URL too long")
         path, _, query = target.partition("?")
-        hosts = headers.get_all("host")
-        if len(hosts) > 1 or (not hosts and self._parser.get_http_version() != "1.0"):
-            raise Refused(400, "Exactly one Host header is required")
         return Request(
             method=method,
             path=path,
@@ -225,7 +250,7 @@ class Connection(asyncio.Protocol):
             body=_NO_BODY,
             client=self._peer,
             scheme=self._server.scheme,
-            host=hosts[0] if hosts else "",
+            host=headers.get("host"),
             id=self._server.next_request_id(),
             full_path=path,
         )
@@ -256,26 +281,67 @@ class Connection(asyncio.Protocol):
             or request.headers.get("sec-websocket-version") != "13"
         ):
             raise Refused(400, "This upgrade is not supported")
-        if self._task is not None or self._queue:
+        if self._is_busy or self._queue:
             raise Refused(400, "An upgrade cannot follow pipelined requests")
         self._clear_deadline()
         self._socket = NativeSocket(request, self, self._limits.message_bytes_max)
         self._task = self._loop.create_task(self._serve_socket(self._socket))
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered, or a socket served."""
+        return self._current is not None or self._task is not None
+
     def _enqueue(self, request: Request, body: IncomingBody | None, keep_alive: bool) -> None:
+        if body is None and keep_alive and not self._is_busy and self._server.begin is not None:
+            self._begin(request)
+            return
         self._queue.append((request, body, keep_alive))
         if len(self._queue) > self._limits.pipelined_max:
             self.pause_reading()
-        if self._task is None:
+        if not self._is_busy:
             self._task = self._loop.create_task(self._serve_queue())
 
-    async def _serve_queue(self) -> None:
+    def _begin(self, request: Request) -> None:
+        """Lets the handler answer without a task; most have to wait for something and get one."""
+        assert self._server.begin is not None
+        self._current = request
+        self._clear_deadline()
         try:
+            answer = self._server.begin(request, self._finish)
+        except Exception as error:
+            self._server.report(request, error)
+            self._finish(json_response({"message": "Internal server error"}, 500))
+            return
+        if answer is not None:
+            self._task = self._loop.create_task(self._serve_queue(answer))
+
+    def _finish(self, response: Response) -> None:
+        """The answer of a request that has no task; its body is bytes."""
+        request, self._current = self._current, None
+        if request is None or self.transport.is_closing():
+            return
+        if self._server.draining:
+            self._closing = True
+        self._write_bytes(request, response, cast("bytes", response.body))
+        if self._closing:
+            self.transport.close()
+        elif self._queue or not self._writable.is_set():
+            self._task = self._loop.create_task(self._serve_queue())
+        else:
+            self._set_deadline(self._limits.idle_timeout_s)
+
+    async def _serve_queue(self, begun: Awaitable[Response] | None = None) -> None:
+        """Answers what waits, in order; first `begun`, the rest of the answer to the current one."""
+        try:
+            if begun is not None and self._current is not None:
+                await self._serve(self._current, begun, None, True)
+            await self._drained()
             while self._queue and not self.transport.is_closing():
                 request, body, keep_alive = self._queue.popleft()
                 self._current = request
                 self._clear_deadline()
-                await self._serve(request, body, keep_alive)
+                await self._serve(request, self._server.handler.answer(request), body, keep_alive)
                 self._current = None
                 if body is None or body.is_finished:
                     self.resume_reading()
@@ -287,9 +353,15 @@ class Connection(asyncio.Protocol):
             elif not self.transport.is_closing():
                 self._set_deadline(self._limits.idle_timeout_s)
 
-    async def _serve(self, request: Request, body: IncomingBody | None, keep_alive: bool) -> None:
+    async def _serve(
+        self,
+        request: Request,
+        answer: Awaitable[Response],
+        body: IncomingBody | None,
+        keep_alive: bool,
+    ) -> None:
         try:
-            response = await self._server.handler.answer(request)
+            response = await answer
         except Failure as failure:
             response = _render_failure(failure)
         except Exception as error:
@@ -330,15 +402,13 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, request: Request, response: Response) -> None:
         body = response.body
-        bodyless = (
-            request.method == "HEAD" or response.status in (204, 304) or response.status < 200
-        )
-        head = self._render_head(response, bodyless)
         if isinstance(body, bytes):
-            self.transport.write(head if bodyless or not body else head + body)
-            if not self._writable.is_set():
-                await self._drained()
-        elif bodyless:
+            self._write_bytes(request, response, body)
+            await self._drained()
+            return
+        bodyless = _has_no_body(request, response)
+        head = self._render_head(response, bodyless)
+        if bodyless:
             self.transport.write(head)
             await _discard(response)
         elif isinstance(body, FileBody):
@@ -347,28 +417,36 @@ class Connection(asyncio.Protocol):
             self.transport.write(head)
             await self._write_stream(request, body, response.header("content-length") is None)
 
+    def _write_bytes(self, request: Request, response: Response, body: bytes) -> None:
+        bodyless = _has_no_body(request, response)
+        head = self._render_head(response, bodyless)
+        self.transport.write(head if bodyless or not body else head + body)
+
     def _render_head(self, response: Response, bodyless: bool) -> bytes:
-        lines = [_status_line(response.status)]
-        lines += [f"{name}: {value}" for name, value in response.headers]
-        body = response.body
-        if response.header("content-length") is None and response.status not in (204, 304):
+        status, body = response.status, response.body
+        head = _status_line(status)
+        lines = 1 + len(response.headers)
+        measured = status == 204 or status == 304
+        for name, value in response.headers:
+            head += f"{name}: {value}\r\n"
+            measured = measured or (len(name) == 14 and name.lower() == "content-length")
+        # One look at the whole costs less than one at each value.
+        if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
+            texts = [f"{name}: {value}" for name, value in response.headers]
+            kept = [f"{text}\r\n" for text in texts if _is_one_line(text)]
+            head = _status_line(status) + "".join(kept)
+        if not measured:
             if isinstance(body, bytes):
                 # To a HEAD, no body is no news about the length of what a GET would bring.
                 if body or not bodyless:
-                    lines.append(f"content-length: {len(body)}")
+                    head += f"content-length: {len(body)}\r\n"
             elif isinstance(body, FileBody):
-                lines.append(f"content-length: {body.length}")
+                head += f"content-length: {body.length}\r\n"
             elif not bodyless:
-                lines.append("transfer-encoding: chunked")
+                head += "transfer-encoding: chunked\r\n"
         if self._closing:
-            lines.append("connection: close")
-        lines.append(f"date: {_date(int(time.time()))}")
-        head = "\r\n".join(lines)
-        # One look at the whole costs less than one at each value.
-        breaks = len(lines) - 1
-        if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
-            head = "\r\n".join(line for line in lines if _is_one_line(line))
-        return head.encode("latin-1", "replace") + b"\r\n\r\n"
+            head += "connection: close\r\n"
+        return (head + _last_lines(int(time.time()))).encode("latin-1", "replace")
 
     async def _write_stream(
         self, request: Request, body: AsyncIterator[bytes], chunked: bool
@@ -433,7 +511,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._closing = True
-        if self._task is not None:
+        if self._is_busy:
             # The request before is still being answered; its answer is the last one here.
             self.pause_reading()
             if self._incoming is not None:
@@ -468,7 +546,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Ends the connection when its work is done: at once if there is none."""
-        if self._task is None:
+        if not self._is_busy:
             self.transport.close()
         elif self._socket is not None:
             self._loop.create_task(self._socket.close(1001, "server is going away"))
@@ -487,7 +565,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The server's sweep found the deadline passed."""
         self._clear_deadline()
-        if self._task is not None:
+        if self._is_busy:
             return
         if self._lingering:
             self.transport.abort()
@@ -495,6 +573,11 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(408, "The request did not arrive in time"))
         else:
             self.transport.close()
+
+
+def _has_no_body(request: Request, response: Response) -> bool:
+    status = response.status
+    return request.method == "HEAD" or status == 204 or status == 304 or status < 200
 
 
 async def _discard(response: Response) -> None:
@@ -533,9 +616,9 @@ def _status_line(status: int) -> str:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Unknown"
-    return f"HTTP/1.1 {status} {phrase}"
+    return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
 @lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+def _last_lines(second: int) -> str:
+    return f"date: {formatdate(second, usegmt=True)}\r\n\r\n"

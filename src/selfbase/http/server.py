@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from selfbase.http.connection import Connection
+from selfbase.http.heads import Heads
 from selfbase.http.limits import HttpLimits
-from selfbase.http.values import Handler, Request
+from selfbase.http.values import Begin, Handler, Request
 from selfbase.kit.events import Event, Events
 from selfbase.kit.failures import ConfigurationError, describe_origin
 
@@ -64,6 +65,8 @@ class Server:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handler = handler
+        self.begin: Begin | None = getattr(handler, "begin", None)
+        self.heads = Heads()
         self.limits = limits or HttpLimits()
         self.scheme = "https" if tls else "http"
         self.draining = False

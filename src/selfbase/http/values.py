@@ -6,7 +6,7 @@ RFC 9112.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -190,8 +190,16 @@ def json_response(
     return Response(status, [("content-type", JSON_UTF8), *(headers or [])], orjson.dumps(value))
 
 
+Begin = Callable[["Request", Callable[["Response"], None]], Awaitable["Response"] | None]
+
+
 class Handler(Protocol):
-    """What a shell serves: the gateway, or one service alone."""
+    """What a shell serves: the gateway, or one service alone.
+
+    It may offer `begin` besides `answer`, a `Begin`: what takes the request and, at once or when its
+    data have come, hands over a response whose body is bytes, so that no task is needed; or returns
+    an awaitable that answers as `answer` would.
+    """
 
     async def answer(self, request: Request) -> Response: ...
 

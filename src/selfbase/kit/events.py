@@ -17,9 +17,10 @@ from typing import Any, ClassVar, Literal, cast
 Level = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
 class Event:
     """Base of all events.  `name` is stable, dotted and never reused: `rest.schema.loaded`."""
+
+    __slots__ = ()
 
     name: ClassVar[str] = "event"
     level: ClassVar[Level] = "info"

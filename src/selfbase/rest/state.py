@@ -64,6 +64,14 @@ class Active:
     _compiled: dict[Ask, Compiled] = field(default_factory=dict)
     _frames: dict[tuple[str, str, str], Frame] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Whether nothing but the answer itself tells of its making.
+        self.is_plain = not (
+            self.settings.server_timing_enabled
+            or self.settings.server_trace_header
+            or self.settings.log_query
+        )
+
     def compile(self, ask: Ask) -> Compiled:
         """The compiled request, made now when there is none of its kind.  Raises RestFailure."""
         known = self._compiled.get(ask)

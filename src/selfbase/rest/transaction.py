@@ -9,6 +9,7 @@ from __future__ import annotations
 import orjson
 
 from selfbase.database.batch import Batch, Statement
+from selfbase.http.headers import Headers
 from selfbase.http.values import Request
 from selfbase.identity.caller import Caller
 from selfbase.rest.logic.compile import Compiled, bind_values
@@ -97,9 +98,26 @@ def is_rolled_back(settings: RestSettings, preferences: Preferences) -> bool:
 
 def list_request_settings(request: Request) -> Pairs:
     """The settings that tell functions and policies about the HTTP request."""
+    notes = request.headers.notes
+    told: tuple[bytes, bytes] | None = notes.get("rest.told") if notes is not None else None
+    if told is None:
+        told = _render_fields(request.headers)
+        if notes is not None:
+            notes["rest.told"] = told
+    headers, cookies = told
+    return [
+        (b"request.method", request.method.encode()),
+        (b"request.path", request.path.encode()),
+        (b"request.headers", headers),
+        (b"request.cookies", cookies),
+    ]
+
+
+def _render_fields(fields: Headers) -> tuple[bytes, bytes]:
+    """Header fields and cookies as two JSON objects."""
     headers: dict[str, str] = {}
     cookies: dict[str, str] = {}
-    for name, value in request.headers:
+    for name, value in fields:
         if name != "cookie":
             headers[name] = value if value.isascii() else decode_header(value) or ""
             continue
@@ -107,9 +125,4 @@ def list_request_settings(request: Request) -> Pairs:
             key, found, text = pair.strip().partition("=")
             if found:
                 cookies[key] = text
-    return [
-        (b"request.method", request.method.encode()),
-        (b"request.path", request.path.encode()),
-        (b"request.headers", orjson.dumps(headers)),
-        (b"request.cookies", orjson.dumps(cookies)),
-    ]
+    return orjson.dumps(headers), orjson.dumps(cookies)

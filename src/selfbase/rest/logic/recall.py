@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from selfbase.http.headers import Headers
 from selfbase.http.values import Request
 from selfbase.rest.errors import RestFailure
 from selfbase.rest.logic.compile import Compiled
@@ -63,21 +64,26 @@ def sight(request: Request) -> Sighting | None:
     pieces = _OPERAND.split(request.query)
     operands = pieces[2::3]
     del pieces[2::3]
-    find = request.headers.find
-    prefer = find("prefer")
-    if prefer is not None:
-        prefer = ",".join(request.headers.get_all("prefer"))
-    key = (
-        request.method,
-        request.path,
+    notes = request.headers.notes
+    wishes: Key | None = notes.get("rest.wishes") if notes is not None else None
+    if wishes is None:
+        wishes = _read_wishes(request.headers)
+        if notes is not None:
+            notes["rest.wishes"] = wishes
+    return Sighting((request.method, request.path, *wishes, *pieces), operands)
+
+
+def _read_wishes(headers: Headers) -> Key:
+    """What of the header fields decides how a request is read and planned."""
+    prefer = ",".join(headers.get_all("prefer")) if "prefer" in headers else None
+    find = headers.find
+    return (
         find("accept"),
         find("accept-profile"),
         find("content-type"),
         find("range"),
         prefer,
-        *pieces,
     )
-    return Sighting(key, operands)
 
 
 class Memory:
