@@ -56,10 +56,29 @@ def test_event_becomes_one_line_with_its_own_fields(tmp_path: Path) -> None:
     assert written["pid"] == 7
 
 
+def test_an_event_that_cannot_be_told_spoils_no_other(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path, "worker-0")
+    log(Bare())
+    log(Renamed(process="\ud800"))
+    log(Bare())
+    log.close()
+    assert [line["event"] for line in read_logs(tmp_path)] == ["thing.bare", "thing.bare"]
+    assert log.dropped == 1
+
+
+def test_many_lines_do_not_wait_to_be_flushed(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path, "worker-0", file_bytes_max=1000)
+    for _ in range(1000):
+        log(Bare())
+    assert len(list(read_logs(tmp_path))) == 1000
+
+
 def test_line_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
     log = LogWriter(tmp_path / "missing", "worker-0")
     log(Bare())
-    assert log.dropped == 1
+    log(Bare())
+    log.flush()
+    assert log.dropped == 2
 
 
 def test_files_are_rotated_by_size_and_the_oldest_go(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import psycopg
@@ -242,9 +243,8 @@ class Link:
             columns = tuple([(result.fname(column) or b"").decode() for column in across])
             if name:
                 self._columns[name] = columns
-        tag = (result.command_status or b"").decode()
-        count = tag.rpartition(" ")[2]
-        return Result(rows, columns, int(count) if count.isdecimal() else 0, tag)
+        tag, affected = _read_tag(result.command_status or b"")
+        return Result(rows, columns, affected, tag)
 
     def _remember(self, key: tuple[str, bytes], name: bytes) -> None:
         self._names[key] = name
@@ -359,6 +359,14 @@ async def _connect(conn: PGconn, loop: asyncio.AbstractEventLoop) -> None:
         status = PollingStatus(conn.connect_poll())
         if status == PollingStatus.FAILED:
             raise DatabaseUnavailable(_message(conn))
+
+
+@lru_cache(maxsize=256)
+def _read_tag(status: bytes) -> tuple[str, int]:
+    """The command's tag and the rows it affected: most commands answer like one before."""
+    tag = status.decode()
+    count = tag.rpartition(" ")[2]
+    return tag, int(count) if count.isdecimal() else 0
 
 
 def _forget(job: Job) -> None:

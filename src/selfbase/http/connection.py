@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
         return Request(
             method=method,
             path=path,
-            query=query.partition("#")[0],
+            query=query.partition("#")[0] if "#" in query else query,
             headers=headers,
             body=_NO_BODY,
             client=self._peer,

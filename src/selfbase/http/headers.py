@@ -52,20 +52,24 @@ class Headers:
 
     def get(self, name: str, default: str = "") -> str:
         """The first value of `name` (lower case), or `default`."""
-        return self._index().get(name, default)
+        first = self._first
+        return (self._index() if first is None else first).get(name, default)
 
     def find(self, name: str) -> str | None:
-        return self._index().get(name)
+        first = self._first
+        return (self._index() if first is None else first).get(name)
 
     def get_all(self, name: str) -> list[str]:
         return [value for key, value in self._pairs if key == name]
 
     def has_any(self, names: frozenset[str]) -> bool:
         """Whether one of these (lower case) names is there."""
-        return not names.isdisjoint(self._index())
+        first = self._first
+        return not names.isdisjoint(self._index() if first is None else first)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._index()
+        first = self._first
+        return name in (self._index() if first is None else first)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._pairs)

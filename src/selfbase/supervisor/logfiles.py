@@ -25,14 +25,15 @@ from selfbase.supervisor.postgres_lines import parse_postgres_lines
 POSTGRES_LOG = "postgres.log"
 FILE_BYTES_MAX = 10 * 1024 * 1024
 FILES_MAX = 5
+PENDING_MAX = 1000
 
 
 class LogWriter:
     """Writes events to `<folder>/<name>.jsonl`; usable as a reader of `Events`.
 
-    Lines are flushed when `flush` is called (the worker does so a few times a second) and at once
-    for warnings and errors.  A full disk is no reason to stop serving: the line is dropped and
-    counted.
+    Events are kept until `flush` is called (the worker does so a few times a second), there are
+    many, or one is a warning or an error: lines are made and written together, because that is
+    cheaper.  A full disk is no reason to stop serving: the lines are dropped and counted.
     """
 
     def __init__(
@@ -54,21 +55,35 @@ class LogWriter:
         self._middles: dict[type[Event], bytes] = {}
         self._file: BinaryIO | None = None
         self._written = 0
+        self._pending: list[tuple[float, Event]] = []
 
     def __call__(self, event: Event) -> None:
-        if event.level == "debug":
+        level = event.level
+        if level == "debug":
             return
-        self._append(self._render(event))
-        if event.level in ("warning", "error"):
+        self._pending.append((self._clock(), event))
+        if level != "info" or len(self._pending) >= PENDING_MAX:
             self.flush()
 
     def write(self, service: str, name: str, level: str, fields: dict[str, Any]) -> None:
         """A line that no event stands for."""
         named = {"level": level, "service": service, "event": name, "process": self._name}
         line = orjson.dumps(named | fields, default=str, option=orjson.OPT_APPEND_NEWLINE)
-        self._append(b'%b",%b' % (self._stamp(), line[1:]))
+        self._write_pending()
+        self._append([b'%b",%b' % (self._stamp(self._clock()), line[1:])])
 
-    def _render(self, event: Event) -> bytes:
+    def _write_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        lines = []
+        for at_s, event in pending:
+            try:
+                lines.append(self._render(at_s, event))
+            except Exception:  # one event that cannot be told does not take the others with it
+                self.dropped += 1
+        if lines:
+            self._append(lines)
+
+    def _render(self, at_s: float, event: Event) -> bytes:
         """The line: the moment, what is the same for all events of a type, the event's own fields
         as orjson reads them from it.  There is one for each request, so it is made in few steps."""
         middle = self._middles.get(type(event))
@@ -76,7 +91,7 @@ class LogWriter:
             middle = self._middles[type(event)] = self._render_middle(event)
         fields = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
         comma = b"" if fields == b"{}\n" else b","
-        return b"%b%b%b%b" % (self._stamp(), middle, comma, fields[1:])
+        return b"%b%b%b%b" % (self._stamp(at_s), middle, comma, fields[1:])
 
     def _render_middle(self, event: Event) -> bytes:
         named = {
@@ -89,42 +104,46 @@ class LogWriter:
         rest = {name: text for name, text in named.items() if name not in own}
         return b'",' + orjson.dumps(rest)[1:-1]
 
-    def _stamp(self) -> bytes:
-        now_s = self._clock()
-        second = int(now_s)
+    def _stamp(self, at_s: float) -> bytes:
+        second = int(at_s)
         if second != self._second:
             self._second = second
             moment = datetime.fromtimestamp(second, UTC)
             self._second_text = moment.strftime('{"ts":"%Y-%m-%dT%H:%M:%S.').encode()
-        return b"%b%03d+00:00" % (self._second_text, int((now_s - second) * 1000))
+        return b"%b%03d+00:00" % (self._second_text, int((at_s - second) * 1000))
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, lines: list[bytes]) -> None:
         try:
-            self._append_or_fail(line)
+            self._append_or_fail(b"".join(lines))
         except OSError:
-            self.dropped += 1
+            self.dropped += len(lines)
 
-    def _append_or_fail(self, line: bytes) -> None:
+    def _append_or_fail(self, data: bytes) -> None:
         if self._file is None:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._file = os.fdopen(descriptor, "ab", buffering=1 << 16)
             self._written = self._path.stat().st_size
-        self._file.write(line)
-        self._written += len(line)
+        self._file.write(data)
+        self._written += len(data)
         if self._written > self._bytes_max:
             self._rotate()
 
     def _rotate(self) -> None:
-        self.close()
+        self._close_file()
         _make_room(self._path, self._files_max)
         self._path.replace(_older(self._path, 1))
 
     def flush(self) -> None:
+        self._write_pending()
         if self._file is not None:
             with contextlib.suppress(OSError):  # counted when the next line is written
                 self._file.flush()
 
     def close(self) -> None:
+        self._write_pending()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
