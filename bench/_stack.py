@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 
+SOURCE = Path(__file__).parents[1] / "src"
+
+
 @dataclass(frozen=True)
 class Stack:
     folder: Path
@@ -23,7 +27,7 @@ class Stack:
         return subprocess.run(
             [sys.executable, "-m", "selfbase", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
             check=True,
             capture_output=True,
             text=True,
@@ -42,6 +46,8 @@ class Stack:
 @contextmanager
 def open_folder() -> Iterator[Stack]:
     """An empty folder; what runs in it is stopped and deleted at the end."""
+    # As `make` and an ordinary install do; Python alone may have been told not to.
+    compileall.compile_dir(SOURCE, quiet=1)
     folder = Path(tempfile.mkdtemp(prefix="selfbase-bench-", dir="/tmp"))
     folder.chmod(0o755)
     stack = Stack(folder)

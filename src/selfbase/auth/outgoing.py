@@ -8,14 +8,14 @@ environment proxies.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpcore
-import httpx
+if TYPE_CHECKING:
+    # Loaded with the first request we make: it is large, and most projects make none.
+    import httpx
 
 REPLY_BYTES_MAX = 1024 * 1024
 
@@ -69,42 +69,6 @@ def names_private(host: str) -> bool:
         return False
 
 
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves names itself and connects only to addresses that passed the check."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise httpcore.ConnectError(f"cannot resolve {host}") from error
-        addresses = [item[4][0] for item in found]
-        if not addresses or not all(is_public(str(address)) for address in addresses):
-            raise AddressRefused(host)
-        return await self._inner.connect_tcp(
-            str(addresses[0]), port, timeout, local_address, socket_options
-        )
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        raise AddressRefused(path)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
-
-
 class Outgoing:
     """The two clients: one guarded, one for what an operator allowed to be private."""
 
@@ -128,6 +92,8 @@ class Outgoing:
 
         Raises AddressRefused, FetchFailed, ReplyTooLarge, TimeoutError.
         """
+        import httpx
+
         client = self._client(allow_private)
         data = dict(form) if form is not None else None
         try:
@@ -151,6 +117,10 @@ class Outgoing:
             raise FetchFailed(type(error).__name__) from None
 
     def _client(self, allow_private: bool) -> httpx.AsyncClient:
+        import httpx
+
+        from selfbase.auth.public_network import PublicNetwork
+
         if allow_private:
             if self._free is None:
                 self._free = httpx.AsyncClient(follow_redirects=False, trust_env=False)
@@ -158,7 +128,7 @@ class Outgoing:
         if self._guarded is None:
             transport = httpx.AsyncHTTPTransport(retries=0, trust_env=False)
             pool: Any = transport._pool  # httpx offers no public door to the network backend
-            pool._network_backend = _GuardedBackend()
+            pool._network_backend = PublicNetwork()
             self._guarded = httpx.AsyncClient(
                 transport=transport, follow_redirects=False, trust_env=False
             )

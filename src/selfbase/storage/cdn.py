@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from selfbase.storage.context import Context
 from selfbase.storage.errors import InternalError, MissingParameter
 
@@ -38,6 +36,9 @@ async def purge_cdn(
     headers = {}
     if settings.cdn_purge_key:
         headers["authorization"] = f"Bearer {settings.cdn_purge_key.reveal()}"
+    # Loaded when it is needed: it is large, and most projects have no CDN.
+    import httpx
+
     try:
         async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as client:
             answer = await client.post(

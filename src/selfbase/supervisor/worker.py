@@ -185,6 +185,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 def plan_layers(folder: UserFolder, overrides: dict[str, Any]) -> list[Layer]:
