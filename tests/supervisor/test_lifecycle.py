@@ -178,15 +178,6 @@ def test_stop_ends_what_a_killed_supervisor_left(installation: Installation) -> 
     wait_until(lambda: installation.processes() == [], "the end of all processes")
 
 
-def test_a_stop_while_postgres_is_being_replaced_leaves_nobody(installation: Installation) -> None:
-    installation.start()
-    state = installation.state()
-    os.kill(state["postgres_pid"], signal.SIGKILL)
-    wait_until(lambda: installation.state() != state, "the end to be noticed")
-    os.kill(state["pid"], signal.SIGTERM)
-    wait_until(lambda: installation.processes() == [], "the end of all processes")
-
-
 def test_several_workers_share_the_port(installation: Installation) -> None:
     installation.start("--workers", "2")
     workers = installation.state()["workers"]
