@@ -17,6 +17,7 @@ from tests.support.installation import Installation, wait_until
 from tests.support.postgres import PASSWORD, FreshDatabase
 
 from selfbase.app import STANDALONE
+from selfbase.cli.context import told_errors
 from selfbase.cli.serving import plan_address
 from selfbase.database.ports import find_free_port
 from selfbase.kit.failures import ConfigurationError
@@ -214,3 +215,11 @@ def test_config_cuts_no_name_short(installation: Installation) -> None:
     [limit] = [line.split() for line in lines if line.startswith("gateway.rate_limit_per_s ")]
     assert limit[1:] == ["2.5", "environment", "SELFBASE_GATEWAY_RATE_LIMIT_PER_S"]
     assert any("GOTRUE_MFA_RATE_LIMIT_CHALLENGE_AND_VERIFY" in line for line in lines)
+
+
+def test_a_folder_of_somebody_else_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), told_errors():
+        raise PermissionError(13, "Permission denied", "/srv/.selfbase/run")
+    said = capsys.readouterr().err
+    assert "/srv/.selfbase/run: permission denied" in said
+    assert "as the user who started" in said

@@ -73,6 +73,10 @@ def told_errors() -> Iterator[None]:
         fail(failure.message, failure.hint)
     except ClusterError as error:
         fail(str(error))
+    except PermissionError as error:
+        fail(
+            f"{error.filename}: permission denied", "Run this as the user who started the project."
+        )
     except Exception as error:
         if not _is_expected(error):
             raise
