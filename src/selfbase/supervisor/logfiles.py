@@ -221,9 +221,10 @@ def follow_logs(
     places = {path: _Place(path.stat().st_ino, path.stat().st_size) for path in _list_live(folder)}
     while True:
         for path in _list_live(folder):
-            place = places.setdefault(path, _Place(path.stat().st_ino, 0))
-            for text in place.read_on(path):
-                yield from _parse_lines(path, text, service)
+            with contextlib.suppress(FileNotFoundError):  # just being rotated: the next look has it
+                place = places.setdefault(path, _Place(path.stat().st_ino, 0))
+                for text in place.read_on(path):
+                    yield from _parse_lines(path, text, service)
         wait()
 
 
