@@ -259,24 +259,33 @@ def keep_overrides(state: State) -> dict[str, Any]:
 @cli.command()
 @DIR
 @click.option("-o", "--output", type=click.Choice(["pretty", "json", "env"]), default="pretty")
-def status(directory: str | None, output: str) -> None:
+@click.option(
+    "--override-name", "names", multiple=True, metavar="NAME=VARIABLE", help="As the official CLI."
+)
+def status(directory: str | None, output: str, names: tuple[str, ...]) -> None:
     """Show addresses and keys, under the names of the official CLI."""
     with told_errors():
         context = open_context(directory)
         state = find_state(context.layout)
         if state is None:
             fail(f"Nothing runs in {context.layout.root}", "Start it with: selfbase start")
-        _print_status(context, state, output)
+        _print_status(context, state, output, names)
 
 
-def _print_status(context: Context, state: State, output: str) -> None:
-    from selfbase.cli.status import make_values, print_pretty, render_env, render_json
+def _print_status(context: Context, state: State, output: str, names: tuple[str, ...] = ()) -> None:
+    from selfbase.cli.status import (
+        make_values,
+        print_pretty,
+        rename_values,
+        render_env,
+        render_json,
+    )
 
     values = make_values(state, context.read_secrets())
     if output == "env":
-        click.echo(render_env(values), nl=False)
+        click.echo(render_env(rename_values(values, names)), nl=False)
     elif output == "json":
-        click.echo(render_json(values))
+        click.echo(render_json(rename_values(values, names)))
     else:
         print_pretty(state, values)
 

@@ -5,13 +5,14 @@ Source: supabase CLI, internal/status (2026-10).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import click
 import orjson
 
+from selfbase.kit.failures import ConfigurationError
 from selfbase.supervisor.options import render_host
 from selfbase.supervisor.state import State
 
@@ -45,6 +46,45 @@ def make_values(state: State, secrets: Mapping[str, Any]) -> dict[str, str]:
     if state.mail_port is not None:
         values["MAILPIT_URL"] = values["INBUCKET_URL"] = f"http://127.0.0.1:{state.mail_port}"
     return values
+
+
+# What `--override-name` of the official CLI calls each variable.
+OVERRIDABLE: Mapping[str, str] = {
+    "api.url": "API_URL",
+    "api.rest_url": "REST_URL",
+    "api.graphql_url": "GRAPHQL_URL",
+    "api.storage_s3_url": "STORAGE_S3_URL",
+    "api.functions_url": "FUNCTIONS_URL",
+    "db.url": "DB_URL",
+    "studio.url": "STUDIO_URL",
+    "inbucket.url": "INBUCKET_URL",
+    "mailpit.url": "MAILPIT_URL",
+    "auth.publishable_key": "PUBLISHABLE_KEY",
+    "auth.secret_key": "SECRET_KEY",
+    "auth.jwt_secret": "JWT_SECRET",
+    "auth.anon_key": "ANON_KEY",
+    "auth.service_role_key": "SERVICE_ROLE_KEY",
+    "storage.s3_access_key_id": "S3_PROTOCOL_ACCESS_KEY_ID",
+    "storage.s3_secret_access_key": "S3_PROTOCOL_ACCESS_KEY_SECRET",
+    "storage.s3_region": "S3_PROTOCOL_REGION",
+}
+
+
+def rename_values(values: Mapping[str, str], overrides: Iterable[str]) -> dict[str, str]:
+    """The values with `api.url=NEXT_PUBLIC_SUPABASE_URL` and the like applied to their names.
+
+    Raises ConfigurationError for a name the official CLI does not know either.
+    """
+    renamed = {}
+    for override in overrides:
+        known, _, name = override.partition("=")
+        if known not in OVERRIDABLE or not name:
+            raise ConfigurationError(
+                f"--override-name {override} is not understood",
+                hint=f"It is NAME=VARIABLE with one of: {', '.join(OVERRIDABLE)}",
+            )
+        renamed[OVERRIDABLE[known]] = name
+    return {renamed.get(name, name): value for name, value in values.items()}
 
 
 def render_env(values: Mapping[str, str]) -> str:
