@@ -72,6 +72,7 @@ class AuthServer:
     mailbox: Mailbox
     events: list[Event]
     conninfo: str
+    _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     async def request(
         self,
@@ -128,11 +129,17 @@ class AuthServer:
         return Mail(messages[-1])
 
     def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            cursor = connection.execute(query.encode(), params)
-            return cursor.fetchall() if cursor.description else []
+        """As superuser, over a connection of the test's own."""
+        if self._connection is None:
+            self._connection = psycopg.connect(
+                self.conninfo, autocommit=True, prepare_threshold=None
+            )
+        cursor = self._connection.execute(query.encode(), params)
+        return cursor.fetchall() if cursor.description else []
 
     async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
         await self.auth.close()
         await self.auth.core.database.close()
 

@@ -265,10 +265,28 @@ async def set_password(
 ) -> User:
     """Stores a hash, voids every pending code, ends every other session."""
     await store_password(ctx, tx, user, encrypted)
+    if (
+        not user.has_password
+        and ctx.settings.experimental_create_email_identity_on_password_set_enabled
+    ):
+        await _add_email_identity(tx, user)
     changed = await rows.get_user(tx, user.id)
     await one_time_tokens.clear_tokens(tx, user.id)
     await sessions.delete_sessions(tx, user.id, keep=keep_session)
     return changed
+
+
+async def _add_email_identity(tx: Transaction, user: User) -> None:
+    """Who came with a provider can now sign in by address too: where the address is proven."""
+    proven = user.email and user.email_confirmed_at is not None
+    if not proven or user.is_anonymous or user.is_sso_user or user.find_identity("email"):
+        return
+    data = {"sub": user.id, "email": user.email, "email_verified": True, "phone_verified": False}
+    await rows.insert_identity(
+        tx, user_id=user.id, provider="email", provider_id=user.id, identity_data=data,
+        signed_in=False,
+    )  # fmt: skip
+    await refresh_providers(tx, user.id)
 
 
 async def store_password(ctx: Context, tx: Transaction, user: User, encrypted: str) -> User:

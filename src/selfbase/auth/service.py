@@ -18,6 +18,7 @@ from selfbase.auth.authenticate import is_admin_bearer, require_admin, require_u
 from selfbase.auth.captcha import Captcha
 from selfbase.auth.cleanup import Sweeper
 from selfbase.auth.context import AuthRoute, Context, Core
+from selfbase.auth.cors import add_cors, answer_preflight, is_preflight
 from selfbase.auth.errors import (
     API_VERSION_2024,
     API_VERSION_HEADER,
@@ -322,7 +323,19 @@ def make_auth(
 
 
 class StandaloneAuth(Auth):
-    """Auth alone against an external database, which it closes at the end."""
+    """Auth alone against an external database, which it closes at the end.  What a gateway does
+    for Auth in a project it does itself: request ids and cross-origin rules."""
+
+    async def answer(self, request: Request) -> Response:
+        settings = self.core.runtime.settings
+        if name := settings.request_id_header.lower():
+            request.id = request.headers.get(name)[:100] or request.id
+        if is_preflight(request.method, request.headers):
+            return answer_preflight(settings.cors_allowed_headers)
+        response = await super().answer(request)
+        if "origin" in request.headers:
+            add_cors(response)
+        return response
 
     async def close(self) -> None:
         await super().close()

@@ -53,7 +53,11 @@ class GeneralSettings:
         runtime=False,
     )
     jwt_valid_methods: tuple[str, ...] = gotrue(
-        (), "JWT_VALID_METHODS", "Algorithms accepted; empty: those of the keys."
+        (),
+        "JWT_VALID_METHODS",
+        "Algorithms accepted; empty: those of the keys.",
+        also=("GOTRUE_JWT_VALIDMETHODS",),
+        runtime=False,
     )
     jwt_key_id: str = gotrue("", "JWT_KEY_ID", "Key id named by tokens signed with the secret.")
     jwt_exp: int = gotrue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -61,11 +62,32 @@ def load_keys(settings: AuthSettings, given: Sequence[Key] = ()) -> tuple[Key, t
                 "GOTRUE_JWT_KEYS must hold exactly one key with `sign` in its key_ops"
             )
         # The project's own keys stay good: its API keys are signed with them.
-        return signing[0], (*(key for key, _ in parsed), *legacy, *given)
+        keys = (*(key for key, _ in parsed), *legacy, *given)
+        return _keep_methods(signing[0], keys, settings.jwt_valid_methods)
     keys = (*given, *legacy) if given else legacy
     if not keys:
         raise ConfigurationError("Auth has no key to sign with", hint="Set GOTRUE_JWT_SECRET.")
-    return keys[0], keys
+    return _keep_methods(keys[0], keys, settings.jwt_valid_methods)
+
+
+def _keep_methods(
+    signing: Key, keys: Sequence[Key], methods: Sequence[str]
+) -> tuple[Key, tuple[Key, ...]]:
+    """The keys with only those algorithms that `GOTRUE_JWT_VALID_METHODS` names, where it is set.
+    Raises ConfigurationError when it leaves out what we sign with."""
+    if not methods:
+        return signing, tuple(keys)
+    kept = {
+        index: replace(key, algorithms=allowed)
+        for index, key in enumerate(keys)
+        if (allowed := tuple(name for name in key.algorithms if name in methods))
+    }
+    chosen = next((made for index, made in kept.items() if keys[index] is signing), None)
+    if chosen is None:
+        raise ConfigurationError(
+            "GOTRUE_JWT_VALID_METHODS leaves out the algorithm that tokens are signed with"
+        )
+    return chosen, tuple(kept.values())
 
 
 def _parse_keys(text: str) -> list[tuple[Key, bool]]:

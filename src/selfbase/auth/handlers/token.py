@@ -370,7 +370,8 @@ async def _find_fault(
     limits = session_limits(ctx)
     newest = None
     if limits.single_per_user:
-        newest = await rows.find_newest_session_start(tx, user.id, session.tag)
+        tags = ctx.settings.sessions_tags
+        newest = await rows.find_newest_session_start(tx, user.id, session.tag, tags)
     fault = find_session_fault(user, session, newest, ctx.now, limits)
     return None if fault is None else SessionExpired(f"Invalid Refresh Token: {fault}")
 

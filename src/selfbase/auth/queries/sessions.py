@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -201,12 +202,19 @@ async def delete_low_sessions(tx: Transaction, user_id: str) -> None:
 
 
 async def find_newest_session_start(
-    tx: Transaction, user_id: str, tag: str | None
+    tx: Transaction, user_id: str, tag: str | None, tags: Sequence[str]
 ) -> datetime | None:
-    """When the user's newest session of a tag group began."""
-    value = await tx.fetch_value(
+    """When the user's newest session of a tag group began.
+
+    `tags` are the groups; a session whose tag is none of them belongs to the first.
+    """
+    first = tags[0] if tags else ""
+    found: datetime | None = await tx.fetch_value(
         """select max(created_at) from auth.sessions where user_id = %(user_id)s
-           and tag is not distinct from %(tag)s::text""",
-        {"user_id": user_id, "tag": tag},
-    )
-    return value if isinstance(value, datetime) else None
+           and case when tag = any(%(tags)s::text[]) then tag else %(first)s end = %(group)s""",
+        {
+            "user_id": user_id, "tags": list(tags), "first": first,
+            "group": tag if tag in tags else first,
+        },
+    )  # fmt: skip
+    return found
