@@ -89,6 +89,7 @@ class SigningKeys:
         self._events = events
         self._own = tuple(own)
         self._on_change = on_change
+        self._opened: dict[str, Key] = {}
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"selfbase signing keys")
         self._box = AESGCM(derived.derive(sealing))
 
@@ -96,6 +97,9 @@ class SigningKeys:
         """Takes over the keys as they are stored now."""
         async with self._database.as_service("signing keys", login=AUTH_ADMIN) as tx:
             rows = await _list(tx)
+        # Reading a private RSA key checks its numbers, which takes tens of milliseconds.
+        texts = {row["sealed_jwk"] for row in rows}
+        self._opened = {text: key for text, key in self._opened.items() if text in texts}
         signing, verifying = self._own[0], []
         for row in rows:
             state = KeyState(row["state"])
@@ -173,13 +177,17 @@ class SigningKeys:
         return b64encode(nonce + sealed).decode()
 
     def _open(self, row: dict[str, Any]) -> Key | None:
-        raw = b64decode(row["sealed_jwk"])
+        sealed = row["sealed_jwk"]
+        if sealed in self._opened:
+            return self._opened[sealed]
+        raw = b64decode(sealed)
         try:
             text = self._box.decrypt(raw[:12], raw[12:], row["id"].encode())
         except InvalidTag:
             self._events.emit(SigningKeyUnreadable(row["id"]))
             return None
-        return key_from_jwk(orjson.loads(text))
+        key = self._opened[sealed] = key_from_jwk(orjson.loads(text))
+        return key
 
     def _show(self, row: dict[str, Any]) -> SigningKey:
         key = self._open(row)

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
@@ -247,11 +247,13 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("name", sorted(n for n, r in PROVIDERS.items() if r.read))
 @given(replies=st.lists(json_values, max_size=2))
-def test_no_answer_breaks_a_reader(name: str, replies: list[Any]) -> None:
-    with suppress(ProfileInvalid):
-        assert read(name, *replies).subject
+def test_no_answer_breaks_a_reader(replies: list[Any]) -> None:
+    # Every reader gets every answer: making the answers is what costs.
+    for name in sorted(name for name, record in PROVIDERS.items() if record.read):
+        note(name)
+        with suppress(ProfileInvalid):
+            assert read(name, *replies).subject
 
 
 def test_azure_tenants() -> None:
