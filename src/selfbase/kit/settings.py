@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -166,7 +167,7 @@ def load_with_origins(
     cls: type[T], layers: Sequence[Layer], *, owner: str
 ) -> tuple[T, list[Effective]]:
     """As `load_settings`, and for each field the layer that decided it."""
-    hints = typing.get_type_hints(cls)
+    hints = _read_hints(cls)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for spec in dataclasses.fields(cls):  # type: ignore[arg-type]  # T is a dataclass by contract
@@ -191,6 +192,12 @@ def load_with_origins(
         if (info := s.metadata.get("setting")) is not None
     ]
     return made, effective
+
+
+@cache
+def _read_hints(cls: type) -> dict[str, Any]:
+    """The types of a class's fields, read from their text once."""
+    return typing.get_type_hints(cls)
 
 
 def _convert(kind: Any, raw: Any, name: str, info: SettingInfo, origin: str) -> Any:
