@@ -167,7 +167,7 @@ def load_with_origins(
     cls: type[T], layers: Sequence[Layer], *, owner: str
 ) -> tuple[T, list[Effective]]:
     """As `load_settings`, and for each field the layer that decided it."""
-    hints = _read_hints(cls)
+    hints = _read_hints(cls)  # type: ignore[arg-type]  # every class can be hashed
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for spec in dataclasses.fields(cls):  # type: ignore[arg-type]  # T is a dataclass by contract
