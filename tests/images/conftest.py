@@ -22,7 +22,8 @@ async def make_images(tmp_path: Path) -> AsyncIterator[MakeImages]:
     opened: list[Images] = []
 
     async def make(*, must_sign: bool = False, read_object: Any = None, **values: Any) -> Images:
-        settings = ImagesSettings(**{"cache_dir": tmp_path / "images", **values})
+        patient = {"timeout_s": 60.0, "download_timeout_s": 60.0}  # the machine may be busy
+        settings = ImagesSettings(**{"cache_dir": tmp_path / "images", **patient, **values})
         service = Images(
             settings, Events(), SystemClock(), must_sign=must_sign, read_object=read_object
         )

@@ -32,7 +32,8 @@ from selfbase.storage.blobs import BlobsFailed
 MiB = 1024 * 1024
 OLD, NEW = b"old " * 1000, b"new " * 2000
 BIG = bytes(range(256)) * (48 * 1024)  # 12 MiB: three parts of the smallest size
-TIMEOUT_S = 0.8
+# Only a test that waits for it has a short one: a busy machine may take seconds for what goes well.
+TIMEOUT_S, SILENT_TIMEOUT_S = 60.0, 1.5
 FAILED = {
     "statusCode": "500",
     "error": "Internal",
@@ -248,8 +249,14 @@ class Front:
 
 @pytest.fixture
 async def front(
-    open_site: SiteMaker, back: Back, line: Line, secrets: Secrets
+    request: pytest.FixtureRequest,
+    open_site: SiteMaker,
+    back: Back,
+    line: Line,
+    secrets: Secrets,
 ) -> AsyncIterator[Front]:
+    callspec = getattr(request.node, "callspec", None)
+    silent = callspec is not None and callspec.params.get("kind") == "silent"
     tenant = uuid4().hex
     site: Site = await open_site(
         backend="s3",
@@ -259,7 +266,7 @@ async def front(
         aws_secret_access_key=secrets.s3_access_key_secret,
         tenant_id=tenant,
         s3_part_bytes=5 * MiB,
-        s3_timeout_s=TIMEOUT_S,
+        s3_timeout_s=SILENT_TIMEOUT_S if silent else TIMEOUT_S,
         s3_retries=1,
         tus_part_mb=1,
     )
@@ -272,10 +279,10 @@ async def front(
         region_name="us-east-1",
         aws_access_key_id=secrets.s3_access_key_id,
         aws_secret_access_key=secrets.s3_access_key_secret,
-        config=Config(retries={"max_attempts": 0}, connect_timeout=5, read_timeout=20),
+        config=Config(retries={"max_attempts": 0}, connect_timeout=60, read_timeout=60),
     )
     headers = {"authorization": f"Bearer {make_token(secrets, 'service_role')}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as web:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as web:
         yield Front(site, back, line, tenant, web, s3)
     s3.close()
     await shell.close()

@@ -73,7 +73,7 @@ class MortalServer:
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{int(port)}",
             headers={"authorization": f"Bearer {token}"},
-            timeout=20,
+            timeout=60,
         ) as client:
             yield client
 

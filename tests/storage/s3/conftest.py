@@ -57,7 +57,7 @@ class S3Server:
             "region_name": REGION,
             "aws_access_key_id": self.access_key,
             "aws_secret_access_key": self.secret_key,
-            "config": Config(retries={"max_attempts": 0}, connect_timeout=5, read_timeout=20),
+            "config": Config(retries={"max_attempts": 0}, connect_timeout=60, read_timeout=60),
         }
         return boto3.client("s3", **{**options, **changes})
 

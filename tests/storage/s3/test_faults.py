@@ -38,7 +38,7 @@ def connect(url: Any, secrets: Secrets) -> Any:
         region_name="local",
         aws_access_key_id=secrets.s3_access_key_id,
         aws_secret_access_key=secrets.s3_access_key_secret,
-        config=Config(retries={"max_attempts": 0}, read_timeout=20),
+        config=Config(retries={"max_attempts": 0}, read_timeout=60),
     )
 
 

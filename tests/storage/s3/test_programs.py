@@ -36,8 +36,8 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-async def run(*command: str, environment: dict[str, str], ok: bool = True) -> str:
-    """Output of a program that must succeed, or fail when `ok` is off."""
+async def run(*command: str, environment: dict[str, str]) -> str:
+    """Output of a program that must succeed."""
     process = await asyncio.create_subprocess_exec(
         *command,
         # The machine's own AWS settings are not meant for this server.
@@ -47,7 +47,7 @@ async def run(*command: str, environment: dict[str, str], ok: bool = True) -> st
     )
     output, _ = await asyncio.wait_for(process.communicate(), 120)
     text = output.decode()
-    assert (process.returncode == 0) == ok, text
+    assert process.returncode == 0, text
     return text
 
 
@@ -66,21 +66,17 @@ async def test_aws_cli(server: S3Server, tmp_path: Path) -> None:
     sums = fill(here)
     url = f"s3://{server.name('aws')}"
 
-    async def aws(*arguments: str, ok: bool = True) -> str:
-        return await run("aws", *arguments, environment=environment, ok=ok)
+    async def aws(*arguments: str) -> str:
+        return await run("aws", *arguments, environment=environment)
 
     await aws("s3", "mb", url)
-    assert url.removeprefix("s3://") in await aws("s3", "ls")
     await aws("s3", "sync", str(here), f"{url}/dir", "--only-show-errors")
     assert await aws("s3", "sync", str(here), f"{url}/dir") == ""
     assert "PRE deep/" in await aws("s3", "ls", f"{url}/dir/")
-    await aws("s3", "cp", f"{url}/dir/big.bin", f"{url}/copy.bin", "--only-show-errors")
-    await aws("s3", "mv", f"{url}/copy.bin", f"{url}/dir/moved.bin", "--only-show-errors")
+    await aws("s3", "mv", f"{url}/dir/big.bin", f"{url}/dir/moved.bin", "--only-show-errors")
     await aws("s3", "sync", f"{url}/dir", str(there), "--only-show-errors")
-    assert digests(there) == {**sums, "moved.bin": sums["big.bin"]}
-    signed = (await aws("s3", "presign", f"{url}/dir/a.txt")).strip()
-    assert await run("curl", "-sf", signed, environment={}) == "hello"
-    await aws("s3", "rb", url, ok=False)
+    sums["moved.bin"] = sums.pop("big.bin")
+    assert digests(there) == sums
     await aws("s3", "rb", url, "--force")
 
 
