@@ -12,6 +12,7 @@ from tests.storage.conftest import ALICE, Site, SiteMaker
 from selfbase.http.headers import Headers
 from selfbase.http.testing import Answer
 from selfbase.http.values import BytesBody, Request
+from selfbase.storage.seed import SeedRefused
 
 
 def refusal(answer: Answer) -> tuple[int, str, str]:
@@ -353,6 +354,7 @@ async def test_configured_buckets_are_seeded_once(open_site: SiteMaker, tmp_path
     (folder / "in" / "a.css").write_bytes(b"body {}")
     buckets = {
         "site": {"public": True, "file_size_limit": "1MiB", "objects_path": str(folder)},
+        "empty": {"objects_path": str(tmp_path / "none")},
     }
     for _ in range(2):
         site: Site = await open_site(buckets=buckets)
@@ -360,6 +362,10 @@ async def test_configured_buckets_are_seeded_once(open_site: SiteMaker, tmp_path
     assert (got.body, got.headers.get("content-type")) == (b"body {}", "text/css")
     assert (await site.service.get("/bucket/site")).json()["file_size_limit"] == 1024 * 1024
     assert len(site.files()) == 1
+    refused = [event for event in site.events if isinstance(event, SeedRefused)]
+    assert [(event.bucket, event.reason) for event in refused] == [
+        ("empty", "objects_path is no folder")
+    ]
 
 
 async def test_refusals_have_the_shape_and_words_clients_know(site: Site) -> None:

@@ -90,3 +90,16 @@ def test_texts_of_mails_are_read_from_their_files(tmp_path: Path) -> None:
     (folder / "config.toml").write_text(config.replace("invite.html", "missing.html"))
     with pytest.raises(ConfigurationError, match="content_path"):
         open_user_folder(tmp_path, {})
+
+
+def test_seeded_objects_are_looked_for_in_the_supabase_folder(tmp_path: Path) -> None:
+    (tmp_path / "supabase").mkdir()
+    (tmp_path / "supabase" / "config.toml").write_text(
+        '[storage.buckets.a]\nobjects_path = "./images"\n'
+        '[storage.buckets.b]\nobjects_path = "/srv/files"\n'
+        "[storage.buckets.c]\npublic = true\n"
+    )
+    buckets = open_user_folder(tmp_path, {}).config["storage"]["buckets"]
+    assert buckets["a"]["objects_path"] == str(tmp_path / "supabase" / "images")
+    assert buckets["b"]["objects_path"] == "/srv/files"
+    assert buckets["c"] == {"public": True}

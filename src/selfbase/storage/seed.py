@@ -75,7 +75,10 @@ def _limit(name: str, given: Mapping[str, Any]) -> int | None:
 
 async def _seed_objects(context: Context, bucket_id: str, folder: Path) -> None:
     actor = service_actor("storage.seed")
-    for path in await asyncio.to_thread(_list_files, folder):
+    files = await asyncio.to_thread(_find_files, folder)
+    if files is None:
+        context.events.emit(SeedRefused(bucket_id, str(folder), "objects_path is no folder"))
+    for path in files or ():
         name = path.relative_to(folder).as_posix()
         mime_type = mimetypes.guess_type(path.name)[0] or DEFAULT_MIME_TYPE
         upload = Upload(mime_type=mime_type, cache_control="max-age=3600")
@@ -87,9 +90,9 @@ async def _seed_objects(context: Context, bucket_id: str, folder: Path) -> None:
             context.events.emit(SeedRefused(bucket_id, name, failure.message))
 
 
-def _list_files(folder: Path) -> list[Path]:
+def _find_files(folder: Path) -> list[Path] | None:
     if not folder.is_dir():
-        return []
+        return None
     return sorted(
         path
         for path in folder.rglob("*")

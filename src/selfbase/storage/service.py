@@ -144,7 +144,7 @@ class Storage:
     def _render(
         self, surface: Surface, operation: str, failure: StorageError, request: Request
     ) -> Response:
-        if failure.status >= 500:
+        if failure.status >= 500 and failure.status != 501:
             cause = failure.internal or failure.message
             self.context.events.emit(RequestFailed(request.id, operation, failure.code, cause))
         return surface.render_failure(failure, request)

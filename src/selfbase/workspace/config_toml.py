@@ -53,6 +53,7 @@ def open_user_folder(root: Path, environment: Mapping[str, str]) -> UserFolder:
     for group in ("template", "notification"):
         _read_contents(root, config, group)
     _read_signing_keys(root, config)
+    _place_objects(root / FOLDER, config)
     return UserFolder(root, config, variables)
 
 
@@ -110,6 +111,16 @@ def list_secrets(folder: UserFolder) -> dict[str, str]:
         for theirs, ours in _SECRETS.items()
         if isinstance(auth.get(theirs), str) and auth[theirs]
     }
+
+
+def _place_objects(supabase_dir: Path, config: Any) -> None:
+    """Makes each bucket's `objects_path` absolute: it is meant from the supabase folder."""
+    storage = config.get("storage")
+    buckets = storage.get("buckets") if isinstance(storage, dict) else None
+    for bucket in buckets.values() if isinstance(buckets, dict) else ():
+        place = bucket.get("objects_path") if isinstance(bucket, dict) else None
+        if isinstance(place, str) and place:
+            bucket["objects_path"] = str((supabase_dir / place).resolve())
 
 
 def substitute(node: Any, variables: Mapping[str, str]) -> Any:
