@@ -53,7 +53,11 @@ async def test_a_row_that_moves_away_is_not_shown_any_more(stand: Stand) -> None
         f"update public.notes set owner = '{YOU}', body = 'yours'",
     )
     assert (await me.change())["data"]["type"] == "INSERT"
-    assert (await you.change())["data"]["type"] == "UPDATE"
+    update = (await you.change())["data"]
+    assert update["record"]["body"] == "yours"
+    assert update["old_record"] == {"id": 1}, "who could not see the old row gets its key alone"
+    await stand.sql("update public.notes set body = 'still'")
+    assert (await you.change())["data"]["old_record"]["body"] == "yours"
     assert await quiet(stand, me, you) == [0, 0]
 
 

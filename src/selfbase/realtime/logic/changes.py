@@ -72,6 +72,12 @@ class Change:
             return row
         return dict(self._old_values())
 
+    def replaced_row(self) -> dict[str, Value] | None:
+        """The row as it was, of an update that shows it in a table with policies."""
+        if self.kind != "UPDATE" or not self.old_is_full or not self.table.has_policies:
+            return None
+        return dict(self._old_values())
+
     def _old_values(self) -> Iterator[tuple[str, Value]]:
         for column, value in zip(self.table.columns, self.old or (), strict=False):
             if self.kind == "DELETE" and self.table.has_policies:
@@ -122,9 +128,15 @@ def render_problem(change: Change, problem: str) -> bytes:
 
 
 def render_change(
-    change: Change, shown: frozenset[str], lookup: Lookup, *, record_bytes_max: int
+    change: Change,
+    shown: frozenset[str],
+    lookup: Lookup,
+    *,
+    record_bytes_max: int,
+    hides_old: bool = False,
 ) -> bytes:
-    """The data of a change for those who see the columns `shown`."""
+    """The data of a change for those who see the columns `shown`; with `hides_old` only the key
+    of the row as it was."""
     table = change.table
     value_bytes_max = SMALL_VALUE_BYTES_MAX if change.size_bytes() > record_bytes_max else None
 
@@ -161,6 +173,8 @@ def render_change(
             # The identity is sent only when it changed: otherwise it is that of the new row.
             row = change.judged_row()
             old = {name: row[name] for name in table.key if name in row}
+        if hides_old:
+            old = {name: value for name, value in old.items() if name in table.key}
         parts.append(b'"old_record":' + render(old))
     too_large = orjson.dumps([TOO_LARGE]) if value_bytes_max is not None else b"null"
     parts.append(b'"errors":' + too_large)

@@ -52,7 +52,8 @@ from json_array_elements($1::json) with ordinality as w (f, place)
 @dataclass(slots=True)
 class Match:
     """One change and one group that wants it.  `places` are those who may see it, None while
-    that is open; `problem` stands in for the values."""
+    that is open; `problem` stands in for the values.  `newcomers` are those of `places` whose
+    policy hid the row from them as it was before."""
 
     number: int
     change: Change
@@ -61,6 +62,7 @@ class Match:
     problem: str | None = None
     places: Iterable[Place] | None = None
     unsure: list[Place] = field(default_factory=list)
+    newcomers: frozenset[Place] = frozenset()
     questions: list[tuple[Filter, int, str]] = field(default_factory=list)
 
 
@@ -167,7 +169,8 @@ class Matcher:
             match.places, match.unsure = [], list(everyone)
         else:
             judged = await self._get_judged(rights.plan, group)
-            match.places, match.unsure = _judge(judged, change, group)
+            seen, match.unsure = _judge(judged, change, group)
+            match.places, match.newcomers = seen, _find_newcomers(judged, change, seen)
 
     async def _get_judged(self, plan: Plan, group: Group) -> Judged:
         judged = group.judged
@@ -214,10 +217,11 @@ class Matcher:
         if len(matches) == 1:
             return self._write_match(change, matches[0])
         wanted: dict[tuple[Subscription, bytes], list[int]] = {}
-        rendered: dict[tuple[frozenset[str], str | None], bytes] = {}
+        rendered: dict[tuple[frozenset[str], str | None, bool], bytes] = {}
         for match in matches:
-            data = self._render(change, match, rendered)
+            whole, lesser = self._render_both(change, match, rendered)
             for place in match.places or ():
+                data = lesser if place in match.newcomers else whole
                 for subscription, ids in place.seats.items():
                     wanted.setdefault((subscription, data), []).extend(ids)
         frames: dict[tuple[str, int, tuple[int, ...], bytes], bytes] = {}
@@ -231,37 +235,56 @@ class Matcher:
 
     def _write_match(self, change: Change, match: Match) -> int:
         """The common case: one group, so that nobody can be met twice with other columns."""
-        data = self._render(change, match, {})
-        frames: dict[tuple[str, int, tuple[int, ...]], bytes] = {}
-        count = 0
+        whole, lesser = self._render_both(change, match, {})
+        frames: dict[tuple[str, int, tuple[int, ...], bool], bytes] = {}
+        newcomers, count = match.newcomers, 0
         for place in match.places or ():
+            hides_old = place in newcomers
             for subscription, ids in place.seats.items():
-                key = (subscription.topic, subscription.version, ids)
+                key = (subscription.topic, subscription.version, ids, hides_old)
                 frame = frames.get(key)
                 if frame is None:
-                    frame = frames[key] = _make_frame(*key, data)
+                    frame = frames[key] = _make_frame(*key[:3], lesser if hides_old else whole)
                 subscription.write(frame)
                 count += 1
         return count
+
+    def _render_both(
+        self,
+        change: Change,
+        match: Match,
+        rendered: dict[tuple[frozenset[str], str | None, bool], bytes],
+    ) -> tuple[bytes, bytes]:
+        """The data for those who see all of the change, and for its newcomers."""
+        whole = self._render(change, match, rendered, hides_old=False)
+        if not match.newcomers:
+            return whole, whole
+        return whole, self._render(change, match, rendered, hides_old=True)
 
     def _render(
         self,
         change: Change,
         match: Match,
-        rendered: dict[tuple[frozenset[str], str | None], bytes],
+        rendered: dict[tuple[frozenset[str], str | None, bool], bytes],
+        *,
+        hides_old: bool,
     ) -> bytes:
         shown = match.rights.selectable
         if match.group.select is not None:
             shown &= frozenset((*match.group.select, *change.table.key))
-        data = rendered.get((shown, match.problem))
+        data = rendered.get((shown, match.problem, hides_old))
         if data is None:
             if match.problem is not None:
                 data = render_problem(change, match.problem)
             else:
                 data = render_change(
-                    change, shown, self.catalog.look_up, record_bytes_max=self._record_bytes_max
+                    change,
+                    shown,
+                    self.catalog.look_up,
+                    record_bytes_max=self._record_bytes_max,
+                    hides_old=hides_old,
                 )
-            rendered[(shown, match.problem)] = data
+            rendered[(shown, match.problem, hides_old)] = data
         return data
 
 
@@ -304,3 +327,19 @@ def _judge(judged: Judged, change: Change, group: Group) -> tuple[list[Place], l
     except NotSent:
         return [], list(group.places.values())
     return seen, judged.unknown
+
+
+def _find_newcomers(judged: Judged, change: Change, seen: Iterable[Place]) -> frozenset[Place]:
+    """Those who see the row now and could not before: its old values are not for them."""
+    row = change.replaced_row()
+    if row is None:
+        return frozenset()
+    hidden = []
+    for place in seen:
+        try:
+            could_see = judged.plan.judge(row, judged.constants[place.key]) is True
+        except NotSent:
+            could_see = False
+        if not could_see:
+            hidden.append(place)
+    return frozenset(hidden)
