@@ -40,7 +40,12 @@ from selfbase.kit.settings import ValuesLayer
 from selfbase.realtime.service import make_standalone_realtime
 
 SECRET = "bench-secret-that-is-long-enough-for-hs256"
-UNLIMITED = {"messages_per_second_max": 0, "joins_per_second_max": 0, "connections_max": 100_000}
+UNLIMITED = {
+    "messages_per_second_max": 0,
+    "joins_per_second_max": 0,
+    "connections_max": 100_000,
+    "socket_idle_s": 36_000.0,  # the clients here send no heartbeats
+}
 
 
 class Wire(asyncio.Protocol):
@@ -321,7 +326,7 @@ async def _measure_changes(site: Site, name: str, qual: str | None, count: int) 
         await people.join(lambda number: ["changes"], {"postgres_changes": [binding]})
         await people.until(lambda: people.subscribed >= count)
         share = {"no RLS": count, "owner = auth.uid(), one sees": 1}.get(name, count // 5)
-        changes = max(60, min(3000, 300_000 // share))
+        changes = max(30, min(1000, 100_000 // share))
         people.timed = True
         async with await psycopg.AsyncConnection.connect(
             site.cluster.superuser_dsn(), autocommit=True
