@@ -126,7 +126,7 @@ frames = st.one_of(
 )
 
 
-@given(st.lists(frames, max_size=20), st.sampled_from([V1, V2]))
+@given(st.lists(frames, max_size=12), st.sampled_from([V1, V2]))
 def test_the_protocol_takes_anything(sent: list[str | bytes], version: int) -> None:
     protocol = SocketProtocol(version)
     open_: set[int] = set()

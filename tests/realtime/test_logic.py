@@ -201,8 +201,10 @@ def test_join_wishes() -> None:
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
-    max_leaves=10,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=6,
 )
 names = ("config", "broadcast", "presence", "postgres_changes", "replay", "private", "key")
 
