@@ -166,3 +166,12 @@ def test_dump_of_a_hosted_project_restores_as_postgres(owner: Connection) -> Non
     assert owner.execute("select count(*) from public.profiles").fetchone() == (1,)
     owner.execute("set role anon")
     assert owner.execute("select * from public.profiles").fetchall() == []
+
+
+def test_our_own_functions_choose_where_they_look(owner: Connection) -> None:
+    """`supabase db advisors` warns of functions that take the caller's search path."""
+    free = owner.execute(
+        "select proname from pg_proc where pronamespace = '_selfbase'::regnamespace"
+        " and not coalesce(proconfig::text, '') like '%search_path=%'"
+    )
+    assert free.fetchall() == []

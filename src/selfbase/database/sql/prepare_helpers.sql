@@ -4,6 +4,7 @@
 -- server that keeps them from us, the refusal is written down with its consequence and we go on.
 create or replace function _selfbase.attempt(statement text, consequence text) returns void
 language plpgsql
+set search_path = ''
 as $$
 begin
   execute statement;
@@ -20,6 +21,7 @@ $$;
 -- Roles belong to the whole cluster, so another database's bootstrap may have made them already.
 create or replace function _selfbase.ensure_role(name text, attributes text) returns void
 language plpgsql
+set search_path = ''
 as $$
 begin
   if not exists (select from pg_catalog.pg_roles where rolname = name) then
@@ -54,6 +56,7 @@ $$;
 -- Tries again what was refused, in the order it was meant, and forgets what now works.
 create or replace function _selfbase.retry_skipped() returns integer
 language plpgsql
+set search_path = ''
 as $$
 declare
   earlier _selfbase.skipped;
