@@ -5,6 +5,8 @@ Source: reference/meta.md section 7.
 
 from __future__ import annotations
 
+import re
+
 from selfbase.meta.logic.introspected import Introspection, Object
 from selfbase.meta.logic.type_names import (
     exported_name,
@@ -118,9 +120,9 @@ class _Generator:
     def _render_dict(self, table: Object, operation: str, *, every_optional: bool) -> str:
         lines = []
         columns = self._columns.get(table["id"], [])
-        names = name_all((column["name"] for column in columns), python_attribute)
-        for name, column in zip(names, columns, strict=True):
-            written = self._type(column["format"])
+        types = [self._type(column["format"]) for column in columns]
+        names = _name_attributes([column["name"] for column in columns], types)
+        for name, column, written in zip(names, columns, types, strict=True):
             if column["is_nullable"]:
                 written = f"Optional[{written}]"
             annotated = f"Annotated[{written}, Field(alias={quote_code(column['name'])})]"
@@ -148,8 +150,21 @@ class _Generator:
         return known if known in self._classes else "Any"
 
 
+def _name_attributes(columns: list[str], types: list[str]) -> list[str]:
+    """A column `uuid` would hide the module of that name from the other annotations of its class."""
+    used = {word for written in types for word in re.findall(r"\w+", written)}
+
+    def convert(column: str) -> str:
+        name = python_attribute(column)
+        return f"{name}_" if name in used else name
+
+    return name_all(columns, convert)
+
+
 def _render_model(name: str, fields: list[tuple[str, str, bool]]) -> str:
-    names = name_all((column for column, _, _ in fields), python_attribute)
+    names = _name_attributes(
+        [column for column, _, _ in fields], [written for _, written, _ in fields]
+    )
     lines = [
         f"    {attribute}: {f'Optional[{written}]' if nullable else written}"
         f" = Field(alias={quote_code(column)})"
