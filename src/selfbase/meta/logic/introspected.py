@@ -52,6 +52,18 @@ def sort_by_name(objects: Iterable[Object]) -> list[Object]:
     return sorted(objects, key=lambda item: sort_key(item["name"]))
 
 
+def may_be_null(column: Object, operation: str) -> bool:
+    """Whether a field of `Select`, `Insert` or `Update` may be left empty: when reading, where the
+    column may be null; when writing, also where the database has a value of its own."""
+    if operation == "Update":
+        return True
+    if operation == "Insert" and (
+        column["is_identity"] or column["is_generated"] or column["default_value"]
+    ):
+        return True
+    return bool(column["is_nullable"])
+
+
 class TypeIndex:
     """Types by what generators look them up by.  Of several types with one name the first counts,
     unless one is in the schema that is preferred."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex
+from selfbase.meta.logic.introspected import Introspection, Object, TypeIndex, may_be_null
 from selfbase.meta.logic.type_names import exported_name, name_all, pascal_case, quote_code
 
 _GO_TYPES = {
@@ -51,7 +51,7 @@ def render_go(found: Introspection) -> str:
             _render_struct(
                 exported_name(pascal_case(item["schema"]) + pascal_case(item["name"])) + operation,
                 [
-                    (c["name"], _go_type(c["format"], _is_nullable(c, operation), types))
+                    (c["name"], _go_type(c["format"], may_be_null(c, operation), types))
                     for c in columns.get(item["id"], [])
                 ],
             )
@@ -78,16 +78,6 @@ def render_go(found: Introspection) -> str:
 def sort_by_id(objects: Iterable[Object]) -> list[Object]:
     """In order of creation, which is the order in which upstream's queries find them."""
     return sorted(objects, key=lambda item: int(item["id"]))
-
-
-def _is_nullable(column: Object, operation: str) -> bool:
-    if operation == "Update":
-        return True
-    if operation == "Insert" and (
-        column["is_identity"] or column["is_generated"] or column["default_value"]
-    ):
-        return True
-    return bool(column["is_nullable"])
 
 
 def _render_composite(item: Object, types: TypeIndex) -> str:

@@ -12,6 +12,7 @@ from selfbase.meta.logic.introspected import (
     Introspection,
     Object,
     TypeIndex,
+    may_be_null,
     prefer_schema,
     sort_by_name,
 )
@@ -99,7 +100,7 @@ class _Generator:
         attributes = [
             _Attribute(
                 name,
-                self._type(schema, column["format"], _is_nullable(column, operation)),
+                self._type(schema, column["format"], may_be_null(column, operation)),
                 column["name"],
                 column["is_identity"],
             )
@@ -165,16 +166,6 @@ class _Generator:
         if item["schema"] == schema:
             return name
         return f"{_type_name(item['schema'])}Schema.{name}"
-
-
-def _is_nullable(column: Object, operation: str) -> bool:
-    if operation == "Update":
-        return True
-    if operation == "Insert" and (
-        column["is_identity"] or column["is_generated"] or column["default_value"]
-    ):
-        return True
-    return bool(column["is_nullable"])
 
 
 def _type_name(name: str) -> str:
