@@ -62,6 +62,7 @@ async def test_a_range_header_pages(api: Client) -> None:
     answer = await api.get("/films?select=id&order=id", headers={"range": "1-2"})
     assert answer.json() == [{"id": 2}, {"id": 3}]
     assert answer.headers.get("content-range") == "1-2/*"
+    assert answer.headers.get("vary") == "Accept, Prefer, Range"
     empty = await api.get("/films", headers={"range": "2-1"})
     assert (empty.status, empty.json()["code"]) == (416, "PGRST103")
 

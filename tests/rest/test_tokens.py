@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -10,7 +11,10 @@ import pytest
 from tests.rest.conftest import JWT_SECRET, MakeRest, make_token
 
 from selfbase.http.testing import Client
+from selfbase.kit.settings import EnvLayer
+from selfbase.rest.callers import Callers, make_verifier
 from selfbase.rest.service import Rest
+from selfbase.rest.settings import load_rest_settings
 
 ANN = "0a0a0a0a-0000-4000-8000-000000000001"
 BOB = "0a0a0a0a-0000-4000-8000-000000000002"
@@ -42,6 +46,16 @@ async def test_functions_see_the_claims(rest: Rest) -> None:
         "role": "anon",
         "claims": {"role": "anon"},
     }
+
+
+@pytest.mark.parametrize("secret", [bytes(range(200, 232)), "⚠️ ⚠︎ Unicode ☠️ ☠".encode()])
+def test_a_secret_in_a_file_may_be_any_bytes(tmp_path: Path, secret: bytes) -> None:
+    (tmp_path / "secret").write_bytes(secret)
+    variables = {"PGRST_JWT_SECRET": f"@{tmp_path}/secret"}
+    settings = load_rest_settings([EnvLayer(variables)])
+    token = jwt.encode({"role": "anon"}, secret, algorithm="HS256")
+    callers = Callers(settings, make_verifier(settings))
+    assert callers.identify(f"Bearer {token}", NOW).role == "anon"
 
 
 NOW = int(time.time())

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfbase.identity.caller import Caller, make_caller
-from selfbase.identity.tokens import SKEW_S, TokenInvalid, TokenVerifier, keys_from_text
+from selfbase.identity.tokens import (
+    SKEW_S,
+    TokenInvalid,
+    TokenVerifier,
+    key_from_secret,
+    keys_from_text,
+)
 from selfbase.kit.failures import ConfigurationError
 from selfbase.rest.errors import RestFailure
 from selfbase.rest.logic.claims import find_role
@@ -38,14 +44,16 @@ def make_verifier(settings: RestSettings) -> TokenVerifier | None:
     secret = settings.jwt_secret.reveal()
     if not secret:
         return None
-    raw: str | bytes = secret
+    raw = secret.encode("utf-8", "surrogateescape")
     if settings.jwt_secret_is_base64:
         padded = secret.strip().replace(".", "=").translate({ord("+"): "-", ord("/"): "_"})
         raw = urlsafe_b64decode(padded + "=" * (-len(padded) % 4))
-    text = raw.decode("utf-8", "surrogateescape") if isinstance(raw, bytes) else raw
-    if not text.lstrip().startswith(("{", "[")) and len(raw) < 32:
+    if raw.lstrip().startswith((b"{", b"[")):
+        keys = keys_from_text(raw.decode("utf-8", "surrogateescape"))
+    elif len(raw) < 32:
         raise ConfigurationError("The JWT secret must be at least 32 characters long.")
-    keys = keys_from_text(text)
+    else:
+        keys = (key_from_secret(raw),)
     return TokenVerifier(keys, cache_entries_max=settings.jwt_cache_max_entries)
 
 

@@ -201,12 +201,13 @@ def _read_secret(secret: Secret) -> Secret:
     text = secret.reveal()
     if not text.startswith("@"):
         return secret
-    return Secret(_read_file(text[1:]).removesuffix("\n"))
+    # A secret may be any bytes.
+    return Secret(_read_file(text[1:], "surrogateescape").removesuffix("\n"))
 
 
-def _read_file(path: str) -> str:
+def _read_file(path: str, errors: str = "strict") -> str:
     try:
-        return Path(path).read_text()
+        return Path(path).read_text("utf-8", errors)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"rest: {path} cannot be read: {error}") from None
 

@@ -18,6 +18,9 @@ from selfbase.rest.logic.request import Window
 
 HeaderList = list[tuple[str, str]]
 
+# What caches must tell requests apart by; as PostgREST 16, since 14 says nothing.
+_VARY = ("Vary", "Accept, Prefer, Range")
+
 
 class Outcome(NamedTuple):
     """The row of the main statement, and the planner's estimate where one was asked for."""
@@ -84,6 +87,7 @@ def respond(
         status, headers, body = _respond_call(compiled, outcome, window, total)
     else:
         status, headers, body = _respond_write(compiled, outcome)
+    headers.append(_VARY)
     if compiled.applied:
         headers.append(("Preference-Applied", compiled.applied))
     if outcome.headers is not None or outcome.status is not None:
