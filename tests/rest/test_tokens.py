@@ -108,6 +108,12 @@ async def test_a_bad_token_is_refused(api: Client, token: str, code: str, messag
         assert answer.headers.get("www-authenticate").startswith('Bearer error="invalid_token"')
 
 
+async def test_an_unsigned_token_is_told_so(api: Client) -> None:
+    token = jwt.encode({"role": "service_role"}, "", algorithm="none")
+    details = (await api.get("/films", headers=bearer(token))).json()["details"]
+    assert details == "JWT is unsecured but expected 'alg' was not 'none'"
+
+
 async def test_a_token_expires_although_it_is_remembered(make_rest: MakeRest) -> None:
     rest = await make_rest()
     token = make_token("anon", exp=int(time.time()) + 60)

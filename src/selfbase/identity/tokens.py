@@ -184,7 +184,7 @@ class TokenVerifier:
         if not isinstance(algorithm, str) or not any(
             algorithm in names for names in _FAMILY.values()
         ):
-            raise TokenInvalid("algorithm", "unsupported")
+            raise TokenInvalid("algorithm", "none" if algorithm == "none" else "unsupported")
         kid = header.get("kid")
         candidates = [key for key in self.keys if kid is None or key.kid == kid]
         fitting = [key for key in candidates if algorithm in key.algorithms]

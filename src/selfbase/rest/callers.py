@@ -141,6 +141,8 @@ def _render_invalid(failure: TokenInvalid, token: str) -> RestFailure:
         details = None
         if reason in ("no_key", "signature"):
             details = "None of the keys was able to decode the JWT"
+        elif reason == "algorithm" and failure.detail == "none":
+            details = "JWT is unsecured but expected 'alg' was not 'none'"
         return _unauthorized("PGRST301", _DECODE[reason], details)
     if reason == "claim_type":
         what = "a string or an array of strings" if failure.detail == "aud" else "a number"
