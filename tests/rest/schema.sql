@@ -55,6 +55,8 @@ create function public.join_words(variadic words text[]) returns text immutable 
   as $$ select array_to_string(words, ' ') $$;
 create function public.refuse(code text) returns void language plpgsql
   as $$ begin raise sqlstate 'PT418' using message = 'short and stout', hint = code; end $$;
+create function public.count_prepared() returns bigint language sql
+  as $$ select count(*) from pg_prepared_statements $$;
 create sequence public.tries;
 create function public.lose(times int) returns bigint language plpgsql as $$
 declare try bigint := nextval('tries');  -- a sequence stays where it is when work is undone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.rest.conftest import MakeRest
 
 from selfbase.http.testing import Client
 
@@ -100,6 +101,13 @@ async def test_what_lost_against_another_transaction_is_tried_again(api: Client)
     assert (answer.status, answer.json()) == (200, 3)
     answer = await api.post("/rpc/lose", json={"times": 1000})
     assert (answer.status, answer.json()["code"]) == (500, "40001")
+
+
+async def test_nothing_is_prepared_behind_a_pooler(make_rest: MakeRest) -> None:
+    client = Client(await make_rest(db_prepared_statements=False, db_pool=1))
+    for _ in range(3):
+        assert (await client.get("/")).status == 200
+        assert (await client.post("/rpc/count_prepared")).json() == 0
 
 
 async def test_a_scalar_can_be_filtered_by_its_name(api: Client) -> None:

@@ -115,7 +115,9 @@ class Link:
                 self._send_unnamed(job, batch.begin, (), _SKIP)
             if batch.settings:
                 names, values = zip(*batch.settings, strict=True)
-                self._send(job, "", Statement(render_settings(names), values), _SKIP, fresh=False)
+                keep = not batch.statements or batch.statements[0].keep
+                settings = Statement(render_settings(names), values, keep)
+                self._send(job, "", settings, _SKIP, fresh=False)
             for statement in batch.statements:
                 self._send(job, batch.plan_key, statement, _KEEP, fresh=fresh)
             if batch.begin is not None:

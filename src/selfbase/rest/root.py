@@ -76,7 +76,11 @@ async def _list_accessible(
     """The names of relations and oids of functions the caller has any right on."""
     statements = [
         *list_pre_request(active.settings),
-        Statement(read_sql("accessible").encode(), (schema.encode(),)),
+        Statement(
+            read_sql("accessible").encode(),
+            (schema.encode(),),
+            keep=active.settings.db_prepared_statements,
+        ),
     ]
     frame = active.find_frame(caller, schema)
     batch = Batch(
