@@ -1,8 +1,9 @@
-"""`python -m bench [name …]`: runs the named benchmarks, or all of them."""
+"""`python -m bench [name …] [--option …]`: runs the named benchmarks with the options, or all."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 
@@ -12,8 +13,11 @@ NAMES = sorted(
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or NAMES
-    for name in wanted:
+    given = sys.argv[1:]
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), given))
+    # Each benchmark reads its own options.
+    sys.argv[1:] = given[len(names) :]
+    for name in names or NAMES:
         if name not in NAMES:
             sys.exit(f"no benchmark {name}; there are: {', '.join(NAMES)}")
         print(f"\n== {name}", flush=True)

@@ -29,7 +29,7 @@ from typing import Any
 import psycopg
 import uvloop
 
-from selfbase.database.batch import Batch
+from selfbase.database.batch import Batch, Statement
 from selfbase.database.binaries import find_binaries
 from selfbase.database.bootstrap import bootstrap
 from selfbase.database.cluster import Cluster
@@ -80,6 +80,10 @@ EMBED = "select=title,tracks(name,genres(name))"
 TRACK = {"name": "New", "album_id": 1, "genre_id": 1, "milliseconds": 1000, "unit_price": 0.99}
 
 
+ONE_ARTIST = "GET albums, tracks, genres: one artist"
+ALL_ARTISTS = "GET albums, tracks, genres: all"
+
+
 @dataclass
 class Workload:
     """One kind of request; `{n}` in the path or body stands for a number up to `top`, or for 8."""
@@ -112,12 +116,12 @@ class Workload:
 WORKLOADS = [
     Workload("GET one row by key", "GET", "/artists?artist_id=eq.{n}", top=275),
     Workload(
-        "GET albums, tracks, genres: one artist",
+        ONE_ARTIST,
         "GET",
         f"/albums?{EMBED}&artist_id=eq.{{n}}",
         top=275,
     ),
-    Workload("GET albums, tracks, genres: all", "GET", f"/albums?{EMBED}"),
+    Workload(ALL_ARTISTS, "GET", f"/albums?{EMBED}"),
     Workload("POST one", "POST", "/tracks", TRACK),
     Workload("POST 20", "POST", "/tracks", [TRACK] * 20),
     Workload("PATCH one", "PATCH", "/tracks?track_id=eq.{n}", {"milliseconds": "{n}"}, top=3503),
@@ -125,6 +129,32 @@ WORKLOADS = [
     Workload("RPC rows with embed", "POST", f"/rpc/albums_of?{EMBED}", {"artist": "{n}"}),
     Workload("RPC scalar", "POST", "/rpc/add", {"a": "{n}", "b": 2}),
 ]
+
+
+def render_lateral(condition: str) -> bytes:
+    """The albums with their tracks and genres in the shape PostgREST gives to such a request: a
+    lateral join for each embed, cast to jsonb.  Source: reference/rest.md section 3.3."""
+    genre = "select g.name from public.genres g where g.genre_id = t.genre_id"
+    track = (
+        "select t.name, row_to_json(genre.*)::jsonb as genres from public.tracks t"
+        f" left join lateral ({genre}) genre on true where t.album_id = a.album_id"
+    )
+    album = (
+        "select a.title, coalesce(tracks.found, '[]') as tracks from public.albums a"
+        f" left join lateral (select json_agg(track)::jsonb as found from ({track}) track) tracks"
+        f" on true {condition}"
+    )
+    return (
+        f"with found as ({album}) select null::bigint, count(answer),"
+        " coalesce(json_agg(answer), '[]'), nullif(current_setting('response.headers', true), ''),"
+        " nullif(current_setting('response.status', true), '') from (select * from found) answer"
+    ).encode()
+
+
+LATERAL = {
+    ONE_ARTIST: Statement(render_lateral("where a.artist_id = $1"), (b"8",)),
+    ALL_ARTISTS: Statement(render_lateral("")),
+}
 
 
 @dataclass
@@ -437,6 +467,17 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
     finally:
         child.terminate()
         child.wait()
+    print("\nembeds: CPU ms/1k of our statement | of PostgREST's shape | ratio")
+    for workload, batch in zip(WORKLOADS, batches, strict=True):
+        if workload.name in LATERAL and arguments.only in workload.name:
+            peer = batch._replace(statements=(LATERAL[workload.name],))
+            ours, theirs = (
+                measure_pgbench(
+                    pgbench, one, workload.top, target, postmaster, "prepared", arguments.seconds
+                )[1]
+                for one in (batch, peer)
+            )
+            print(f"{workload.name} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f}", flush=True)
 
 
 def clean_up(cluster: Cluster) -> None:
