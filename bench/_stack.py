@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 SOURCE = Path(__file__).parents[1] / "src"
 
 
