@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from base64 import b64encode
 from pathlib import Path
 
@@ -188,6 +189,7 @@ async def test_a_crash_is_a_plain_500_and_an_event(stack: Stack) -> None:
 async def test_every_request_is_logged_without_its_query_or_key(stack: Stack) -> None:
     await stack.get(f"/rest/v1/todos?apikey={SECRETS.secret_key}&email=eq.a@b.test")
     [served] = [event for event in stack.events if isinstance(event, RequestServed)]
+    assert list(served.fields()) == [field.name for field in dataclasses.fields(served)]
     assert (served.path, served.status, served.key) == ("/rest/v1/todos", 200, "secret")
     assert SECRETS.secret_key not in repr(served)
     assert "a@b.test" not in repr(served)

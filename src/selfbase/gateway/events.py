@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from selfbase.kit.events import Event
 
@@ -28,6 +28,20 @@ class RequestServed(Event):
     client: str
     key: str
     user_agent: str
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "project": self.project,
+            "upstream": self.upstream,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "took_ms": self.took_ms,
+            "client": self.client,
+            "key": self.key,
+            "user_agent": self.user_agent,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,11 +85,11 @@ class LogWriter:
 
     def _render(self, at_s: float, event: Event) -> bytes:
         """The line: the moment, what is the same for all events of a type, the event's own fields
-        as orjson reads them from it.  There is one for each request, so it is made in few steps."""
+        as JSON.  There is one for each request, so it is made in few steps."""
         middle = self._middles.get(type(event))
         if middle is None:
             middle = self._middles[type(event)] = self._render_middle(event)
-        fields = orjson.dumps(event, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        fields = orjson.dumps(event.fields(), default=str, option=orjson.OPT_APPEND_NEWLINE)
         comma = b"" if fields == b"{}\n" else b","
         return b"%b%b%b%b" % (self._stamp(at_s), middle, comma, fields[1:])
 
