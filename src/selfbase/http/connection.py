@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection: bytes to requests, responses to bytes, in order, within limits.
 
 Parsing is `httptools` (llhttp, strict); fields that came before are recalled instead (`heads`).
-Requests of one connection are answered in the order they came.  Knows nothing of routes.  Sources: RFC 9112 (syntax, framing), RFC 9110 section 10.1.1
-(100-continue), RFC 6455 section 4 (upgrade).
+Requests of one connection are answered in the order they came.  Knows nothing of routes.  Sources:
+RFC 9112 (syntax, framing), RFC 9110 section 10.1.1 (100-continue), RFC 6455 section 4 (upgrade).
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from selfbase.http.headers import Headers
 from selfbase.http.incoming import IncomingBody
+from selfbase.http.render import has_no_body, render_head
 from selfbase.http.sockets import NativeSocket
 from selfbase.http.values import (
     BytesBody,
@@ -406,7 +404,7 @@ class Connection(asyncio.Protocol):
             self._write_bytes(request, response, body)
             await self._drained()
             return
-        bodyless = _has_no_body(request, response)
+        bodyless = has_no_body(request, response)
         head = self._render_head(response, bodyless)
         if bodyless:
             self.transport.write(head)
@@ -418,35 +416,12 @@ class Connection(asyncio.Protocol):
             await self._write_stream(request, body, response.header("content-length") is None)
 
     def _write_bytes(self, request: Request, response: Response, body: bytes) -> None:
-        bodyless = _has_no_body(request, response)
+        bodyless = has_no_body(request, response)
         head = self._render_head(response, bodyless)
         self.transport.write(head if bodyless or not body else head + body)
 
     def _render_head(self, response: Response, bodyless: bool) -> bytes:
-        status, body = response.status, response.body
-        head = _status_line(status)
-        lines = 1 + len(response.headers)
-        measured = status == 204 or status == 304
-        for name, value in response.headers:
-            head += f"{name}: {value}\r\n"
-            measured = measured or (len(name) == 14 and name.lower() == "content-length")
-        # One look at the whole costs less than one at each value.
-        if head.count("\n") != lines or head.count("\r") != lines or "\0" in head:
-            texts = [f"{name}: {value}" for name, value in response.headers]
-            kept = [f"{text}\r\n" for text in texts if _is_one_line(text)]
-            head = _status_line(status) + "".join(kept)
-        if not measured:
-            if isinstance(body, bytes):
-                # To a HEAD, no body is no news about the length of what a GET would bring.
-                if body or not bodyless:
-                    head += f"content-length: {len(body)}\r\n"
-            elif isinstance(body, FileBody):
-                head += f"content-length: {body.length}\r\n"
-            elif not bodyless:
-                head += "transfer-encoding: chunked\r\n"
-        if self._closing:
-            head += "connection: close\r\n"
-        return (head + _last_lines(int(time.time()))).encode("latin-1", "replace")
+        return render_head(response, int(time.time()), bodyless=bodyless, closing=self._closing)
 
     async def _write_stream(
         self, request: Request, body: AsyncIterator[bytes], chunked: bool
@@ -575,11 +550,6 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
 
-def _has_no_body(request: Request, response: Response) -> bool:
-    status = response.status
-    return request.method == "HEAD" or status == 204 or status == 304 or status < 200
-
-
 async def _discard(response: Response) -> None:
     if isinstance(response.body, FileBody):
         os.close(response.body.descriptor)
@@ -603,22 +573,3 @@ def _origin_form(target: str) -> str:
         raise Refused(400, "Malformed request target")
     slash = rest.find("/")
     return rest[slash:] if slash >= 0 else "/"
-
-
-def _is_one_line(line: str) -> bool:
-    """A header that would split the response is not sent at all."""
-    return "\r" not in line and "\n" not in line and "\0" not in line
-
-
-@lru_cache(maxsize=256)
-def _status_line(status: int) -> str:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return f"HTTP/1.1 {status} {phrase}\r\n"
-
-
-@lru_cache(maxsize=2)
-def _last_lines(second: int) -> str:
-    return f"date: {formatdate(second, usegmt=True)}\r\n\r\n"
