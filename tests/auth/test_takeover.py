@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 from tests.auth.auth_server import PASSWORD, AuthServer, open_auth
@@ -136,3 +138,19 @@ async def test_grants_are_those_that_users_rely_on(auth: AuthServer) -> None:
         assert allowed("postgres", right, "users")
     owner = "select tableowner from pg_tables where schemaname = 'auth' and tablename = 'users'"
     assert auth.sql(owner) == [("supabase_auth_admin",)]
+
+
+async def test_several_configurations_may_start_on_a_new_database_at_once(
+    auth: AuthServer,
+) -> None:
+    auth.sql("drop schema _selfbase_auth, auth cascade")
+    auth.sql("delete from _selfbase.migrations where service = 'auth'")
+    together = await asyncio.gather(*(open_auth(auth.conninfo) for _ in range(3)))
+    try:
+        for one in together:
+            assert await one.ok("GET", "/settings")
+        await together[0].confirmed("ada@example.com")
+        assert await together[2].sign_in("ada@example.com")
+    finally:
+        for one in together:
+            await one.close()

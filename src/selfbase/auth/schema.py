@@ -21,14 +21,23 @@ def migrate_auth(connection: psycopg.Connection[object]) -> list[str]:
     The connection is in autocommit mode.  Raises MigrationError, psycopg.Error.
     """
     owner = OWNER if _may_become(connection, OWNER) else None
-    for schema in ("auth", "_selfbase_auth"):
-        if not _exists(connection, schema):
-            name = sql.Identifier(schema)
-            connection.execute(sql.SQL("create schema if not exists {}").format(name))
-            if owner is not None:
-                grant = sql.SQL("grant all on schema {} to {}")
-                connection.execute(grant.format(name, sql.Identifier(owner)))
+    with connection.transaction():
+        # The lock of all migrations: several processes may start on one new database at once.
+        connection.execute(
+            "select pg_advisory_xact_lock(hashtextextended('selfbase migrations', 0))"
+        )
+        for schema in ("auth", "_selfbase_auth"):
+            if not _exists(connection, schema):
+                _create(connection, schema, owner)
     return apply_migrations(connection, "auth", MIGRATIONS, role=owner)
+
+
+def _create(connection: psycopg.Connection[object], schema: str, owner: str | None) -> None:
+    name = sql.Identifier(schema)
+    connection.execute(sql.SQL("create schema {}").format(name))
+    if owner is not None:
+        grant = sql.SQL("grant all on schema {} to {}")
+        connection.execute(grant.format(name, sql.Identifier(owner)))
 
 
 def _exists(connection: psycopg.Connection[object], schema: str) -> bool:
