@@ -42,6 +42,28 @@ async def eventually(probe: Callable[[], Awaitable[Any]], expected: Any) -> None
             await asyncio.sleep(0.02)
 
 
+async def test_new_settings_of_the_login_role_hold_at_once(
+    rest: Rest, fresh_database: FreshDatabase
+) -> None:
+    run(
+        fresh_database,
+        "create function lock_limit() returns text stable language sql"
+        " as $$ select current_setting('lock_timeout') $$",
+    )
+    client = Client(rest)
+
+    async def limit() -> Any:
+        return (await client.get("/rpc/lock_limit")).json()
+
+    await eventually(limit, "8s")
+    run(
+        fresh_database,
+        f"alter role authenticator in database {fresh_database.name} set lock_timeout = '7s';"
+        " notify pgrst, 'reload config'",
+    )
+    await eventually(limit, "7s")
+
+
 async def test_a_new_table_is_there_at_once(rest: Rest, fresh_database: FreshDatabase) -> None:
     client = Client(rest)
     assert (await client.get("/fresh")).status == 404

@@ -177,6 +177,12 @@ class Database:
         executor = self._executors.get(login)
         return executor.open_links if executor else 0
 
+    def recycle(self, login: str) -> None:
+        """Lets the connections of a login role go, so that new ones begin with new settings."""
+        executor = self._executors.get(login)
+        if executor:
+            executor.recycle()
+
     def count_waiting(self, login: str) -> int:
         """The requests of the hot path that wait for a connection."""
         executor = self._executors.get(login)

@@ -55,6 +55,7 @@ class Executor:
         self._conninfo = conninfo
         self._settings = settings or ExecutorSettings()
         self._links: list[Link] = []
+        self._retired: set[Link] = set()
         self._waiters: deque[tuple[asyncio.Future[Link], bool]] = deque()
         self._opening: asyncio.Task[None] | None = None
         self._quick: OrderedDict[tuple[str, bytes], bool] = OrderedDict()
@@ -282,10 +283,13 @@ class Executor:
         return best
 
     def _on_free(self, link: Link, job: Job) -> None:
+        if self._retired:
+            self._close_retired()
         if self._waiters:
             self._serve_waiters()
 
     def _on_lost(self, link: Link) -> None:
+        self._retired.discard(link)
         if link in self._links:
             self._links.remove(link)
         if not self._closed:
@@ -331,10 +335,14 @@ class Executor:
         self._schedule_sweep()
 
     def recycle(self) -> None:
-        """Closes idle connections and lets busy ones go after their work: after a change of role
-        settings or of the server."""
-        for link in list(self._links):
+        """Closes idle connections, and busy ones after their work."""
+        self._retired.update(self._links)
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        for link in list(self._retired):
             if not link.jobs and not link.reserved:
+                self._retired.discard(link)
                 link.close()
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ comes out qualified.  Source: reference/rest.md section 4.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -73,6 +74,9 @@ async def _read_all(
     await cursor.execute(roles)
     row = await cursor.fetchone()
     texts["roles"] = row[0] if row else None
+    await cursor.execute(read_sql("login"))
+    row = await cursor.fetchone()
+    texts["login"] = row[0] if row else None
     await cursor.execute(
         "select json_agg(json_build_array(nspname, obj_description(oid, 'pg_namespace')))"
         " from pg_namespace where nspname = any(%(schemas)s::text[])",
@@ -91,6 +95,7 @@ def _build(
     settings: RestSettings,
     generation: int,
 ) -> Catalog:
+    login = texts.pop("login") or ""
     parsed = {name: orjson.loads(text) if text else [] for name, text in texts.items()}
     rows = CatalogRows(
         tables=parsed["tables"],
@@ -103,7 +108,7 @@ def _build(
         roles=parsed["roles"],
         schemas=parsed["schemas"],
     )
-    return build_catalog(rows, settings.db_schemas, generation)
+    return replace(build_catalog(rows, settings.db_schemas, generation), login_settings=login)
 
 
 async def load_config(database: Database, login: str, pre_config: str) -> dict[str, str]:

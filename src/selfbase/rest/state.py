@@ -226,6 +226,8 @@ class Reloader:
         if previous is not None and previous.settings == settings:
             # Tokens verified before stay verified.
             callers = previous.callers
+        if previous is not None and previous.catalog.login_settings != catalog.login_settings:
+            self._database.recycle(self._login)
         options = PlanOptions(
             settings.db_aggregates_enabled,
             settings.db_plan_enabled,

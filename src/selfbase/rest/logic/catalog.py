@@ -178,7 +178,8 @@ class RoleSettings:
 @dataclass(frozen=True)
 class Catalog:
     """Everything planning may look at.  `relationships` go by origin; `handlers` by (target or
-    None for any, media type); `representations` by (source type, target type)."""
+    None for any, media type); `representations` by (source type, target type).  `login_settings`
+    are those that sessions of the login role begin with."""
 
     generation: int = 0
     tables: Mapping[Name, Table] = field(default_factory=dict)
@@ -188,3 +189,4 @@ class Catalog:
     handlers: Mapping[tuple[Name | None, str], MediaHandler] = field(default_factory=dict)
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
     schema_descriptions: Mapping[str, str] = field(default_factory=dict)
+    login_settings: str = ""
