@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from typing import Any
 
 import httpx
 from tests.support.installation import Installation, is_alive, wait_until
@@ -110,12 +111,15 @@ def test_a_wrong_setting_is_told(installation: Installation) -> None:
     assert "Traceback" not in failed.stderr
 
 
-def test_a_killed_worker_is_replaced(installation: Installation) -> None:
+def test_a_worker_that_ends_or_hangs_is_replaced(installation: Installation) -> None:
+    installation.environment["SELFBASE_WORKER_PROBE_S"] = "1"
     installation.start()
-    [worker] = installation.state()["workers"]
-    os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: installation.state()["workers"] != [worker], "a new worker")
-    wait_until(lambda: answers(installation), "an answer")
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        [worker] = installation.state()["workers"]
+        os.kill(worker, number)
+        wait_until(lambda old=worker: installation.state()["workers"] != [old], "a new worker")
+        wait_until(lambda: answers(installation), "an answer")
+        assert not is_alive(worker)
     assert installation.sql("select 1") == [(1,)]
 
 
@@ -130,16 +134,6 @@ def test_a_killed_postgres_is_replaced_and_recovers(installation: Installation) 
     assert installation.sql("select n from kept") == [(7,)]
 
 
-def test_a_worker_that_answers_nothing_is_replaced(installation: Installation) -> None:
-    installation.environment["SELFBASE_WORKER_PROBE_S"] = "1"
-    installation.start()
-    [worker] = installation.state()["workers"]
-    os.kill(worker, signal.SIGSTOP)
-    wait_until(lambda: installation.state()["workers"] != [worker], "a new worker")
-    wait_until(lambda: answers(installation), "an answer")
-    assert not is_alive(worker)
-
-
 def test_a_killed_supervisor_leaves_nobody_and_loses_nothing(installation: Installation) -> None:
     installation.start("--workers", "2")
     installation.sql("create table kept (n int)")
@@ -152,28 +146,25 @@ def test_a_killed_supervisor_leaves_nobody_and_loses_nothing(installation: Insta
     assert installation.sql("select n from kept") == [(7,)]
 
 
-def test_the_ports_of_a_killed_supervisor_can_be_used_again_at_once(
-    installation: Installation,
-) -> None:
+def test_what_a_killed_supervisor_left_is_in_nobodys_way(installation: Installation) -> None:
+    """Its workers are killed too, so that PostgreSQL stays and holds its port."""
+
+    def kill_all_but_postgres() -> dict[str, Any]:
+        state = installation.state()
+        os.kill(state["pid"], signal.SIGSTOP)  # so that it replaces nobody meanwhile
+        for pid in (*state["workers"], state["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        assert is_alive(state["postgres_pid"])
+        return state
+
     installation.start()
-    state = installation.state()
-    # Who never notices the end of its parent: as bad as a PostgreSQL whose workers died as well.
-    os.kill(state["pid"], signal.SIGKILL)
-    [worker] = state["workers"]
-    os.kill(worker, signal.SIGKILL)
-    assert is_alive(state["postgres_pid"])
+    left = kill_all_but_postgres()
     ports = {"--port": "api_port", "--db-port": "db_port", "--mail-port": "mail_port"}
-    chosen = [text for option, name in ports.items() for text in (option, str(state[name]))]
-    installation.run("start", *chosen, "--detach")
+    same = [text for option, name in ports.items() for text in (option, str(left[name]))]
+    installation.run("start", *same, "--detach")
     assert installation.sql("select 1") == [(1,)]
-    assert not is_alive(state["postgres_pid"])
-
-
-def test_stop_ends_what_a_killed_supervisor_left(installation: Installation) -> None:
-    installation.start()
-    state = installation.state()
-    for pid in (state["pid"], *state["workers"]):
-        os.kill(pid, signal.SIGKILL)
+    assert not is_alive(left["postgres_pid"])
+    kill_all_but_postgres()
     installation.stop()
     wait_until(lambda: installation.processes() == [], "the end of all processes")
 
