@@ -152,12 +152,12 @@ class Rooms:
         room = self._rooms.get(key)
         if room is None:
             return 0
-        encoded = Encoded(message)
+        encoded, id_ = Encoded(message), message.id
         count = 0
         for member in room.members:
             if member is sender or not member.hears:
                 continue
-            if message.id is not None and message.id in member.replayed:
+            if id_ is not None and id_ in member.replayed:
                 continue
             frame = encoded.frame(member.version)
             if frame is not None:
