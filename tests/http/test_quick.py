@@ -23,6 +23,7 @@ class Quick:
     def __init__(self) -> None:
         self.waiting: list[tuple[Request, Callable[[Response], None]]] = []
         self.asked = asyncio.Event()
+        self.release = asyncio.Event()
 
     def begin(
         self, request: Request, done: Callable[[Response], None]
@@ -40,6 +41,9 @@ class Quick:
         return None
 
     async def answer(self, request: Request) -> Response:
+        if request.path == "/slow":
+            self.asked.set()
+            await self.release.wait()
         return _tell(request)
 
     async def connect(self, socket: WebSocket) -> None:
@@ -123,6 +127,21 @@ async def test_only_plain_requests_are_remembered(served: Served, data: bytes) -
     writer.write(data)
     await asyncio.wait_for(reader.read(1), 5)
     assert len(served[1].heads) == 0
+    writer.close()
+
+
+async def test_nothing_is_recalled_after_the_last_request(served: Served) -> None:
+    handler = served[0]
+    reader, writer = await asyncio.open_connection("127.0.0.1", served[2])
+    assert (await ask(reader, writer, b"GET /now HTTP/1.1\r\n" + HEAD))[0] == 200
+    writer.write(b"GET /slow HTTP/1.1\r\nconnection: close\r\n" + HEAD)
+    await handler.asked.wait()
+    writer.write(b"GET /now HTTP/1.1\r\n" + HEAD)
+    await asyncio.sleep(0.05)  # so that it has arrived
+    handler.release.set()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"/slow" in answer
     writer.close()
 
 

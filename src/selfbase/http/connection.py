@@ -68,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._in_head = True
         self._between = True
+        self._goes_on = True
         self._messages = 0
         self._plain: Headers | None = None
         self._paused = False
@@ -209,6 +210,7 @@ class Connection(asyncio.Protocol):
             # An offer we do not take (h2c) is ignored, as RFC 9110 section 7.8 has it; the parser
             # stops here, so this request is the last one on its connection.
             keep_alive = False
+        self._goes_on = keep_alive
         self._incoming = self._make_body(headers)
         if self._incoming is not None:
             request.body = self._incoming
@@ -227,7 +229,8 @@ class Connection(asyncio.Protocol):
             self._incoming = None
         self._in_head = True
         self._head_bytes = 0
-        self._between = True
+        # What follows the last request is the parser's to refuse.
+        self._between = self._goes_on
         self._messages += 1
 
     # Requests
