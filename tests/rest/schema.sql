@@ -57,6 +57,9 @@ create function public.refuse(code text) returns void language plpgsql
   as $$ begin raise sqlstate 'PT418' using message = 'short and stout', hint = code; end $$;
 create function public.count_prepared() returns bigint language sql
   as $$ select count(*) from pg_prepared_statements $$;
+create function public.tell_isolation() returns text stable language sql
+  set default_transaction_isolation = 'SERIALIZABLE'
+  as $$ select current_setting('transaction_isolation') $$;
 create sequence public.tries;
 create function public.lose(times int) returns bigint language plpgsql as $$
 declare try bigint := nextval('tries');  -- a sequence stays where it is when work is undone

@@ -110,6 +110,10 @@ async def test_nothing_is_prepared_behind_a_pooler(make_rest: MakeRest) -> None:
         assert (await client.post("/rpc/count_prepared")).json() == 0
 
 
+async def test_a_function_names_its_isolation_in_any_case(api: Client) -> None:
+    assert (await api.get("/rpc/tell_isolation")).json() == "serializable"
+
+
 async def test_a_scalar_can_be_filtered_by_its_name(api: Client) -> None:
     assert (await api.get("/rpc/add?a=2&pgrst_scalar=gt.2&select=pgrst_scalar")).json() == 3
 

@@ -357,7 +357,7 @@ def _build_functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
                 composite=row[5],
                 volatility=row[6],
                 variadic=row[7],
-                isolation=row[8],
+                isolation=row[8].lower() if row[8] else None,
                 settings=tuple((key, value) for key, value in row[9] or ()),
             )
         )
@@ -383,7 +383,8 @@ def _build_roles(rows: Rows) -> dict[str, RoleSettings]:
     isolation: dict[str, str] = {}
     for role, name, value in rows:
         if name == "default_transaction_isolation":
-            isolation[role] = value
+            # As it was typed: PostgreSQL takes any case.
+            isolation[role] = value.lower()
         else:
             settings[role].append((name, value))
     return {
