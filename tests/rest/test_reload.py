@@ -18,13 +18,20 @@ from selfbase.rest.service import Rest, make_standalone_rest
 
 
 @pytest.fixture
-async def rest(fresh_database: FreshDatabase) -> AsyncIterator[Rest]:
+def heard() -> list[str]:
+    """The names of the events of `rest`, as they come."""
+    return []
+
+
+@pytest.fixture
+async def rest(fresh_database: FreshDatabase, heard: list[str]) -> AsyncIterator[Rest]:
     values = {
         "db_uri": fresh_database.conninfo("authenticator"),
         "db_anon_role": "anon",
         "db_schemas": ("public",),
     }
-    rest = make_standalone_rest([ValuesLayer(values)], Events(), SystemClock())
+    events = Events(lambda event: heard.append(event.name))
+    rest = make_standalone_rest([ValuesLayer(values)], events, SystemClock())
     await rest.open()
     await rest.reloader.wait_active(10)
     yield rest
@@ -116,13 +123,16 @@ async def test_a_missing_table_is_looked_for_before_it_is_denied(
 
 
 async def test_settings_in_the_database_win_and_change_while_running(
-    rest: Rest, fresh_database: FreshDatabase
+    rest: Rest, fresh_database: FreshDatabase, heard: list[str]
 ) -> None:
     client = Client(rest)
     name = fresh_database.name
 
     async def rows() -> int:
         return len((await client.get("/films?select=id")).json())
+
+    async def is_rejected() -> bool:
+        return "rest.config.rejected" in heard
 
     assert await rows() == 5
     admin = FreshDatabase(fresh_database.cluster, name)
@@ -136,7 +146,7 @@ async def test_settings_in_the_database_win_and_change_while_running(
             f"alter role authenticator in database {name} set pgrst.db_max_rows = 'many'"
         )
         connection.execute("notify pgrst, 'reload config'")
-        await asyncio.sleep(0.3)
+        await eventually(is_rejected, True)
         assert await rows() == 2
         connection.execute(f"alter role authenticator in database {name} reset all")
         connection.execute("notify pgrst, 'reload config'")
