@@ -118,6 +118,18 @@ async def test_without_a_key_nothing_passes(
         assert answer.json()["hint"]
 
 
+async def test_where_no_key_is_required_a_false_one_and_administration_still_are_refused() -> None:
+    stack = Stack(dataclasses.replace(GatewaySettings(), key_required=False))
+    seen = (await stack.get("/rest/v1/todos")).json()
+    assert (seen["path"], seen["authorization"], seen["apikey"]) == ("/todos", None, None)
+    token = {"authorization": "Bearer a.b.c"}
+    assert (await stack.get("/auth/v1/user", token)).json()["authorization"] == "Bearer a.b.c"
+    assert (await stack.get("/rest/v1/todos", {"apikey": "nonsense"})).status == 401
+    for path in ("/pg/tables", "/rest/v1/"):
+        assert (await stack.get(path)).status == 401
+        assert (await stack.get(path, ANON)).status == 403
+
+
 @pytest.mark.parametrize("path", ["/pg/tables", "//pg/tables", "/rest/v1/../../pg/x", "/rest/v1/"])
 async def test_the_anon_key_does_not_open_administration(stack: Stack, path: str) -> None:
     for headers in (ANON, {"apikey": SECRETS.anon_key}):

@@ -233,7 +233,7 @@ class Gateway:
         shown = find_shown_key(header, request.query) if "apikey=" in request.query else header
         authorization = headers.find("authorization")
         done = translate_key(header, authorization, request.query, project.keys, keep_query=socket)
-        check_gate(row.gate, done.key, shown)
+        check_gate(row.gate, done.key, shown, required=self._settings.key_required)
         request.query = done.query
         if done.authorization != authorization and row.gate is not Gate.BASIC:
             headers.replace("authorization", done.authorization)

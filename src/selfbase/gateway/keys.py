@@ -81,8 +81,9 @@ def translate_key(
     return Translated(key, query, f"Bearer {key.token}" if key else None)
 
 
-def check_gate(gate: Gate, key: ApiKey | None, shown: str) -> None:
-    """Raises the failure of a caller who may not pass."""
+def check_gate(gate: Gate, key: ApiKey | None, shown: str, *, required: bool = True) -> None:
+    """Raises the failure of a caller who may not pass.  Where no key is `required`, one that is shown
+    must still be right."""
     if gate is Gate.BLOCKED:
         raise Blocked
     if gate in (Gate.OPEN, Gate.BASIC):
@@ -90,6 +91,8 @@ def check_gate(gate: Gate, key: ApiKey | None, shown: str) -> None:
             raise InvalidKey
         return
     if key is None:
+        if gate is Gate.KEY and not shown and not required:
+            return
         raise InvalidKey if shown else NoKey
     if gate is Gate.SERVICE and key.role != "service_role":
         raise WrongKey

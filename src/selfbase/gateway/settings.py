@@ -12,6 +12,11 @@ from selfbase.kit.settings import setting
 class GatewaySettings:
     """Limits, proxies and the access log."""
 
+    key_required: bool = setting(
+        True,
+        help="Refuse requests that show no API key; false takes them for anon, as the gateway of the"
+        " official CLI's local stack does.",
+    )
     rate_limit_per_s: float = setting(
         0.0, help="Requests a second for each API key and address; 0 turns the limit off."
     )
