@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from selfbase.auth.context import AuthRoute, Handler
+from importlib import import_module
+
+from selfbase.auth.context import AuthRoute, Context, Handler
 from selfbase.auth.handlers import (
     admin_factors,
-    admin_sso,
     custom_providers,
     external,
     mfa,
     oauth_clients,
     oauth_server,
     passkeys,
-    sso,
 )
+from selfbase.http.values import Response
 from selfbase.kit.routes import Access, Route
+
+
+def _later(module: str, name: str) -> Handler:
+    """A handler whose module is loaded with its first request: XML and its signatures are large, and
+    most projects have no SAML."""
+
+    async def handle(ctx: Context) -> Response:
+        handler: Handler = getattr(import_module(f"selfbase.auth.handlers.{module}"), name)
+        return await handler(ctx)
+
+    return handle
 
 
 def _admin(method: str, path: str, handler: Handler, operation: str) -> AuthRoute:
@@ -90,26 +102,26 @@ MORE_ROUTES: tuple[AuthRoute, ...] = (
         "DELETE", "/admin/users/{user_id}/passkeys/{passkey_id}", admin_factors.delete_passkey,
         "auth.admin.passkey.delete", access=Access.SERVICE,
     ),
-    Route("POST", "/sso", sso.begin_sso, "auth.sso", limit="sso", extra="captcha"),
+    Route("POST", "/sso", _later("sso", "begin_sso"), "auth.sso", limit="sso", extra="captcha"),
     Route(
-        "GET", "/sso/saml/metadata", sso.get_metadata, "auth.saml.metadata", access=Access.OPEN
+        "GET", "/sso/saml/metadata", _later("sso", "get_metadata"), "auth.saml.metadata", access=Access.OPEN
     ),
     Route(
-        "POST", "/sso/saml/acs", sso.consume_assertion, "auth.saml.acs", access=Access.OPEN,
+        "POST", "/sso/saml/acs", _later("sso", "consume_assertion"), "auth.saml.acs", access=Access.OPEN,
         limit="saml",
     ),
-    _admin("GET", "/admin/sso/providers", admin_sso.list_providers, "auth.admin.sso.list"),
-    _admin("POST", "/admin/sso/providers", admin_sso.create_provider, "auth.admin.sso.create"),
+    _admin("GET", "/admin/sso/providers", _later("admin_sso", "list_providers"), "auth.admin.sso.list"),
+    _admin("POST", "/admin/sso/providers", _later("admin_sso", "create_provider"), "auth.admin.sso.create"),
     _admin(
-        "GET", "/admin/sso/providers/{provider_id}", admin_sso.get_provider,
+        "GET", "/admin/sso/providers/{provider_id}", _later("admin_sso", "get_provider"),
         "auth.admin.sso.get",
     ),
     _admin(
-        "PUT", "/admin/sso/providers/{provider_id}", admin_sso.update_provider,
+        "PUT", "/admin/sso/providers/{provider_id}", _later("admin_sso", "update_provider"),
         "auth.admin.sso.update",
     ),
     _admin(
-        "DELETE", "/admin/sso/providers/{provider_id}", admin_sso.delete_provider,
+        "DELETE", "/admin/sso/providers/{provider_id}", _later("admin_sso", "delete_provider"),
         "auth.admin.sso.delete",
     ),
     _admin(

@@ -30,7 +30,6 @@ from selfbase.images.logic.formats import (
 )
 from selfbase.images.logic.geometry import Plan, place, plan_geometry
 from selfbase.images.logic.options import Gravity, Options, Trim, Watermark
-from selfbase.images.logic.svg import clean_svg
 
 Image = Any  # pyvips.Image: the package has no type hints
 Vips = Any
@@ -112,6 +111,9 @@ def render(
     if source is None or source not in READABLE:
         raise SourceUnsupported(internal=f"format {source}")
     if source == "svg":
+        # Loaded with the first drawing: few projects serve any.
+        from selfbase.images.logic.svg import clean_svg
+
         data = clean_svg(data)
         if options.format in (None, "svg"):
             return Rendered("svg", data)

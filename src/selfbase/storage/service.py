@@ -38,7 +38,6 @@ from selfbase.storage.access import REST
 from selfbase.storage.blobs import Blobs
 from selfbase.storage.buckets import Buckets
 from selfbase.storage.call import Call, Handler, Surface, drain, make_actor
-from selfbase.storage.cloud import CloudBlobs, open_store
 from selfbase.storage.collector import Collector
 from selfbase.storage.context import Context
 from selfbase.storage.disk import DiskBlobs
@@ -305,6 +304,9 @@ def _open_blobs(settings: StorageSettings, ref: str, folder: Path, faults: Fault
             Path(settings.file_path) / (settings.tenant_id or ref) if settings.file_path else folder
         )
         return DiskBlobs(root, sync=settings.file_sync, faults=faults)
+    # Loaded where it is used: a store on disk does without its megabytes.
+    from selfbase.storage.cloud import CloudBlobs, open_store
+
     return CloudBlobs(
         open_store(settings),
         settings.tenant_id or ref,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from lxml import etree
-
 from selfbase.storage.s3.errors import MalformedXml
+
+if TYPE_CHECKING:
+    # Loaded with the first document that is read: most projects never get one.
+    from lxml import etree
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -56,6 +59,8 @@ def parse_xml(data: bytes, root: str) -> etree._Element:
 
     Document types are refused, so that no entity can be declared.
     """
+    from lxml import etree
+
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True,
         remove_pis=True, huge_tree=False,
