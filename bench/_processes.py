@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -34,6 +35,13 @@ def children_of(pid: int) -> list[int]:
 def tree_cpu_s(pid: int) -> float:
     """The same for a process and all below it that live."""
     return cpu_s(pid) + sum(tree_cpu_s(child) for child in children_of(pid))
+
+
+def settle(pid: int, before: set[int]) -> None:
+    """Waits until the children that are not in `before` have ended, so that their time is counted."""
+    deadline_s = time.monotonic() + 10
+    while not set(children_of(pid)) <= before and time.monotonic() < deadline_s:
+        time.sleep(0.01)
 
 
 def tree_of(pid: int) -> list[int]:

@@ -29,6 +29,7 @@ from typing import Any
 import psycopg
 import uvloop
 
+from bench._processes import children_of, settle
 from selfbase.database.batch import Batch, Statement
 from selfbase.database.binaries import find_binaries
 from selfbase.database.bootstrap import bootstrap
@@ -316,8 +317,9 @@ def measure_pgbench(
     postmaster: int,
     mode: str,
     seconds: float,
-) -> tuple[float, float]:
-    """(transactions a second, CPU milliseconds of pgbench and Postgres for 1,000) of a batch."""
+    connections: int = 4,
+) -> float:
+    """CPU milliseconds of pgbench and Postgres for 1,000 of a batch."""
     values: dict[str, str] = {}
 
     def name(sql: str, params: tuple[bytes | None, ...], prefix: str) -> str:
@@ -348,7 +350,7 @@ def measure_pgbench(
             "-M",
             mode,
             "-c",
-            "4",
+            str(connections),
             "-T",
             str(max(1, int(seconds))),
             "-f",
@@ -356,19 +358,20 @@ def measure_pgbench(
             *defined,
             *target,
         ]
+        there = set(children_of(postmaster))
         before_s = read_cpu_s(postmaster, children=True)
         before = os.times()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         after = os.times()
+        settle(postmaster, there)
         after_s = read_cpu_s(postmaster, children=True)
     count = re.search(r"actually processed: (\d+)", done.stdout)
-    rate = re.search(r"tps = ([\d.]+)", done.stdout)
-    if count is None or rate is None or not int(count[1]):
+    if count is None or not int(count[1]):
         raise RuntimeError(done.stderr[-800:])
     client_s = (
         after.children_user + after.children_system - before.children_user - before.children_system
     )
-    return float(rate[1]), (client_s + after_s - before_s) * 1e6 / int(count[1])
+    return (client_s + after_s - before_s) * 1e6 / int(count[1])
 
 
 async def serve(uri: str, port: int) -> None:
@@ -448,19 +451,22 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
             simple = measure_pgbench(
                 pgbench, batch, workload.top, target, postmaster, "extended", arguments.seconds
             )
-            prepared = measure_pgbench(
-                pgbench, batch, workload.top, target, postmaster, "prepared", arguments.seconds
-            )
             clean_up(cluster)
             for connections in arguments.connections:
+                # With as many connections as our server has then, of which it keeps ten at most.
+                prepared = measure_pgbench(
+                    pgbench, batch, workload.top, target, postmaster, "prepared",
+                    arguments.seconds, min(connections, 10),
+                )  # fmt: skip
+                clean_up(cluster)
                 f = measure(
                     workload, token, port, child.pid, postmaster, connections, arguments.seconds
                 )
                 clean_up(cluster)
-                ratio = prepared[1] / (f.server_cpu + f.postgres_cpu)
+                ratio = prepared / (f.server_cpu + f.postgres_cpu)
                 print(
                     f"{workload.name} | {connections} | {f.rate:.0f} | {f.p50_ms:.2f} | {f.p99_ms:.2f}"
-                    f" | {f.server_cpu:.0f} | {f.postgres_cpu:.0f} | {simple[1]:.0f} | {prepared[1]:.0f}"
+                    f" | {f.server_cpu:.0f} | {f.postgres_cpu:.0f} | {simple:.0f} | {prepared:.0f}"
                     f" | {ratio:.2f}",
                     flush=True,
                 )
@@ -474,7 +480,7 @@ def run(cluster: Cluster, arguments: argparse.Namespace) -> None:
             ours, theirs = (
                 measure_pgbench(
                     pgbench, one, workload.top, target, postmaster, "prepared", arguments.seconds
-                )[1]
+                )
                 for one in (batch, peer)
             )
             print(f"{workload.name} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f}", flush=True)

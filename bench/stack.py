@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench._load import Load, make_request, run_load
-from bench._processes import pss_bytes, tree_cpu_s, tree_of
+from bench._processes import children_of, pss_bytes, settle, tree_cpu_s, tree_of
 from bench._stack import Stack, open_folder
 
 READS = 20_000
@@ -126,6 +126,7 @@ def measure_pgbench(url: str, postmaster: int) -> float | None:
     script = Path("/tmp") / f"selfbase-bench-{postmaster}.sql"
     script.write_text(SCRIPT.format(rows=ROWS))
     try:
+        there = set(children_of(postmaster))
         before = tree_cpu_s(postmaster)
         usage = _children_cpu_s()
         subprocess.run(
@@ -147,6 +148,7 @@ def measure_pgbench(url: str, postmaster: int) -> float | None:
             check=True,
             capture_output=True,
         )
+        settle(postmaster, there)
         spent = _children_cpu_s() - usage + tree_cpu_s(postmaster) - before
     finally:
         script.unlink()

@@ -18,15 +18,15 @@ HEAD = b"host: a\r\nx-id: 7\r\n\r\n"
 
 
 class Quick:
-    """Answers `/now` at once, `/later` when told, `/task` in a task; `/crash` fails."""
+    """Answers `/now` at once, `/later` when told, `/task` in a task; `/crash` and `/crash-later` fail."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[Request, Callable[[Response], None]]] = []
+        self.waiting: list[tuple[Request, Callable[[Response | Exception], None]]] = []
         self.asked = asyncio.Event()
         self.release = asyncio.Event()
 
     def begin(
-        self, request: Request, done: Callable[[Response], None]
+        self, request: Request, done: Callable[[Response | Exception], None]
     ) -> Awaitable[Response] | None:
         match request.path:
             case "/now":
@@ -36,6 +36,8 @@ class Quick:
                 self.asked.set()
             case "/crash":
                 raise RuntimeError("secret detail")
+            case "/crash-later":
+                done(RuntimeError("secret detail"))
             case _:
                 return self.answer(request)
         return None
@@ -204,9 +206,10 @@ async def test_a_client_that_left_is_known_and_harms_nobody(served: Served) -> N
     writer.close()
 
 
-async def test_a_handler_that_fails_is_reported_and_answered(served: Served) -> None:
+@pytest.mark.parametrize("path", [b"/crash", b"/crash-later"])
+async def test_a_handler_that_fails_is_reported_and_answered(served: Served, path: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served[2])
-    status, text = await ask(reader, writer, b"GET /crash HTTP/1.1\r\n" + HEAD)
+    status, text = await ask(reader, writer, b"GET " + path + b" HTTP/1.1\r\n" + HEAD)
     assert status == 500
     assert "secret" not in text
     assert [event.name for event in served[3]] == ["http.handler.failed"]

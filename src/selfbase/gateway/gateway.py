@@ -96,7 +96,7 @@ class Gateway:
         return await self._pass_on(request, passage)
 
     def begin(
-        self, request: Request, done: Callable[[Response], None]
+        self, request: Request, done: Callable[[Response | Exception], None]
     ) -> Awaitable[Response] | None:
         """`answer`, without a task where the service can do without (`QuickService`)."""
         passage = Passage()

@@ -311,17 +311,20 @@ class Connection(asyncio.Protocol):
         try:
             answer = self._server.begin(request, self._finish)
         except Exception as error:
-            self._server.report(request, error)
-            self._finish(json_response({"message": "Internal server error"}, 500))
+            self._finish(error)
             return
         if answer is not None:
             self._task = self._loop.create_task(self._serve_queue(answer))
 
-    def _finish(self, response: Response) -> None:
-        """The answer of a request that has no task; its body is bytes."""
+    def _finish(self, response: Response | Exception) -> None:
+        """The answer of a request that has no task; its body is bytes.  An exception is a bug of the
+        handler."""
         request, self._current = self._current, None
         if request is None or self.transport.is_closing():
             return
+        if not isinstance(response, Response):
+            self._server.report(request, response)
+            response = json_response({"message": "Internal server error"}, 500)
         if self._server.draining:
             self._closing = True
         self._write_bytes(request, response, cast("bytes", response.body))

@@ -190,15 +190,17 @@ def json_response(
     return Response(status, [("content-type", JSON_UTF8), *(headers or [])], orjson.dumps(value))
 
 
-Begin = Callable[["Request", Callable[["Response"], None]], Awaitable["Response"] | None]
+Begin = Callable[
+    ["Request", Callable[["Response | Exception"], None]], Awaitable["Response"] | None
+]
 
 
 class Handler(Protocol):
     """What a shell serves: the gateway, or one service alone.
 
     It may offer `begin` besides `answer`, a `Begin`: what takes the request and, at once or when its
-    data have come, hands over a response whose body is bytes, so that no task is needed; or returns
-    an awaitable that answers as `answer` would.
+    data have come, hands over a response whose body is bytes, so that no task is needed, or the
+    exception that a bug of its own raised; or returns an awaitable that answers as `answer` would.
     """
 
     async def answer(self, request: Request) -> Response: ...

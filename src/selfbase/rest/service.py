@@ -11,7 +11,7 @@ is the answer (`logic/respond`): its body is sent as PostgreSQL made it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -157,6 +157,16 @@ class Rest:
             response = await self._answer(request)
         except RestFailure as failure:
             response = self._render_failure(request, failure)
+        return self._finish(request, response)
+
+    def begin(
+        self, request: Request, done: Callable[[Response | Exception], None]
+    ) -> Awaitable[Response] | None:
+        """`answer`, without a task where that is possible: for a server of this service alone."""
+        return None if self.answer_quickly(request, done) else self.answer(request)
+
+    def _finish(self, request: Request, response: Response) -> Response:
+        """What every answer gets, whichever way it came."""
         active = self.reloader.active
         if active is not None:
             add_trace_header(request, response, active.settings.server_trace_header)
@@ -194,17 +204,22 @@ class Rest:
         except RestFailure:
             return False
 
-        def end(outcome: list[Result] | DatabaseFailure) -> None:
+        def tell(outcome: list[Result] | DatabaseFailure) -> Response:
             try:
                 if isinstance(outcome, DatabaseFailure):
                     raise self._explain(active, caller, outcome)
                 response = self._conclude(active, prepared, outcome)
             except RestFailure as failure:
                 response = self._render_failure(request, failure)
+            return self._finish(request, response)
+
+        def end(outcome: list[Result] | DatabaseFailure) -> None:
+            told: Response | Exception
+            try:
+                told = tell(outcome)
             except Exception as error:
-                done(error)
-                return
-            done(response)
+                told = error
+            done(told)
 
         batch = make_batch(active, request, caller, compiled, scan, window, None)
         return self._database.begin(batch, end, login=self._login)
