@@ -26,10 +26,15 @@ from selfbase.rest.settings import load_rest_settings, parse_config_file, pin_st
 
 async def test_the_admin_port_tells_how_it_is(rest: Rest, api: Client) -> None:
     await api.get("/films?limit=1")
-    admin = Client(RestAdmin(rest))
+    server = Server(rest, Events())
+    main = Address("0.0.0.0", await server.listen("0.0.0.0", 0))
+    admin = Client(RestAdmin(rest, main))
     assert (await admin.get("/live")).status == 200
     assert (await admin.get("/ready")).status == 200
     assert (await admin.request("HEAD", "/ready")).status == 200
+    await server.close()
+    assert (await admin.get("/live")).status == 500
+    assert (await admin.get("/ready")).status == 500
     assert (await admin.get("/nothing")).status == 404
     metrics = (await admin.get("/metrics")).text
     assert 'pgrst_schema_cache_loads_total{status="SUCCESS"}' in metrics

@@ -53,6 +53,26 @@ class Address:
     socket_mode: int = 0o660
 
 
+# From where a machine reaches what listens at all its addresses.
+_NEAR = {"0.0.0.0": LOCALHOST, "::": "::1"}  # noqa: S104
+PROBE_TIMEOUT_S = 1.0
+
+
+async def is_listening(address: Address) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            if address.socket_path:
+                _, writer = await asyncio.open_unix_connection(address.socket_path)
+            else:
+                host = _NEAR.get(address.host, address.host)
+                _, writer = await asyncio.open_connection(host, address.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 class Server:
     """One listening socket and its connections."""
 

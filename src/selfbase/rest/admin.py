@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from selfbase.http.server import LOCALHOST, Address
+from selfbase.http.server import LOCALHOST, Address, is_listening
 from selfbase.http.values import Handler, Request, Response, WebSocket
 from selfbase.kit.failures import ConfigurationError
 from selfbase.kit.routes import Found, Route, Router
@@ -33,15 +33,14 @@ def list_addresses(rest: Rest, host: str, port: int | None) -> list[tuple[Handle
         mode = -1
     if not 0o600 <= mode <= 0o777:
         raise ConfigurationError("rest: server-unix-socket-mode is not between 600 and 777")
-    found: list[tuple[Handler, Address]] = [
-        (rest, Address(_expand(api_host), api_port, settings.server_unix_socket, mode))
-    ]
+    main = Address(_expand(api_host), api_port, settings.server_unix_socket, mode)
+    found: list[tuple[Handler, Address]] = [(rest, main)]
     admin_port = settings.admin_server_port
     if admin_port is not None:
         if admin_port == api_port and not settings.server_unix_socket:
             raise ConfigurationError("rest: admin-server-port cannot be the same as server-port")
         admin_host = settings.admin_server_host or api_host
-        found.append((RestAdmin(rest), Address(_expand(admin_host), admin_port)))
+        found.append((RestAdmin(rest, main), Address(_expand(admin_host), admin_port)))
     return found
 
 
@@ -50,10 +49,11 @@ def _expand(host: str) -> str:
 
 
 class RestAdmin:
-    """The handler of the admin port."""
+    """The handler of the admin port of a service that listens at `main`."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: Rest, main: Address) -> None:
         self._rest = rest
+        self._main = main
         self._router = Router(
             Route(method, path, handler, f"rest.admin.{path[1:]}")
             for method in ("GET", "HEAD")
@@ -69,26 +69,26 @@ class RestAdmin:
         found = self._router.find(request.method, request.path)
         if not isinstance(found, Found):
             return Response(404)
-        return found.route.handler()
+        return await found.route.handler()
 
     async def connect(self, socket: WebSocket) -> None:
         await socket.reject(Response(404))
 
-    def _live(self) -> Response:
-        return Response(200)
+    async def _live(self) -> Response:
+        return Response(200 if await is_listening(self._main) else 500)
 
-    def _ready(self) -> Response:
+    async def _ready(self) -> Response:
+        if not await is_listening(self._main):
+            return Response(500)
         reloader = self._rest.reloader
-        if reloader.active is not None and not reloader.failing:
-            return Response(200)
-        return Response(503)
+        return Response(200 if reloader.active is not None and not reloader.failing else 503)
 
-    def _schema_cache(self) -> Response:
+    async def _schema_cache(self) -> Response:
         active = self._rest.reloader.active
         body = orjson.dumps(dump_catalog(active.catalog)) if active else b""
         return Response(200, [("Content-Type", "application/json; charset=utf-8")], body)
 
-    def _metrics(self) -> Response:
+    async def _metrics(self) -> Response:
         return Response(200, [("Content-Type", TEXT)], self._rest.render_metrics().encode())
 
 
