@@ -326,6 +326,34 @@ async def test_never_more_connections_than_allowed(
     assert executor.open_links <= 3
 
 
+async def test_a_connection_that_is_to_go_ends_its_work_and_gets_no_more(
+    executor: Executor, fresh_database: FreshDatabase
+) -> None:
+    gone = Gone()
+    busy = asyncio.create_task(executor.run(read("select pg_sleep(60) -- last"), gone))
+    pid = await wait_until_running(fresh_database, "last")
+    executor.recycle()
+    others = {await value(executor, read("select pg_backend_pid()")) for _ in range(10)}
+    assert str(pid).encode() not in others
+    assert executor.open_links == 2
+    gone.set()
+    with pytest.raises(QueryCanceled):
+        await asyncio.wait_for(busy, 10)
+    assert executor.open_links == 1
+
+
+async def test_connections_live_as_long_as_they_are_allowed(fresh_database: FreshDatabase) -> None:
+    limits = ExecutorSettings(links_max=1, idle_timeout_s=0.1, lifetime_s=0.0)
+    executor = Executor(fresh_database.conninfo("postgres"), limits)
+    try:
+        first = await value(executor, read("select pg_backend_pid()"))
+        async with asyncio.timeout(10):
+            while await value(executor, read("select pg_backend_pid()")) == first:
+                pass
+    finally:
+        await executor.close()
+
+
 async def test_waiting_for_a_connection_ends(
     executor: Executor, fresh_database: FreshDatabase
 ) -> None:

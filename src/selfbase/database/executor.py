@@ -46,6 +46,7 @@ class ExecutorSettings:
     acquire_timeout_s: float = 10.0
     connect_timeout_s: float = 5.0
     idle_timeout_s: float = 60.0
+    lifetime_s: float = 1800.0
 
 
 class Executor:
@@ -55,7 +56,6 @@ class Executor:
         self._conninfo = conninfo
         self._settings = settings or ExecutorSettings()
         self._links: list[Link] = []
-        self._retired: set[Link] = set()
         self._waiters: deque[tuple[asyncio.Future[Link], bool]] = deque()
         self._opening: asyncio.Task[None] | None = None
         self._quick: OrderedDict[tuple[str, bytes], bool] = OrderedDict()
@@ -184,7 +184,7 @@ class Executor:
         idle: Link | None = None
         best: Link | None = None
         for link in self._links:
-            if link.reserved:
+            if link.reserved or link.retired:
                 continue
             depth = len(link.jobs)
             if depth == 0:
@@ -274,7 +274,7 @@ class Executor:
     def _free_link(self, *, share: bool) -> Link | None:
         best: Link | None = None
         for link in self._links:
-            if link.reserved:
+            if link.reserved or link.retired:
                 continue
             if not link.jobs:
                 return link
@@ -283,13 +283,12 @@ class Executor:
         return best
 
     def _on_free(self, link: Link, job: Job) -> None:
-        if self._retired:
+        if link.retired:
             self._close_retired()
         if self._waiters:
             self._serve_waiters()
 
     def _on_lost(self, link: Link) -> None:
-        self._retired.discard(link)
         if link in self._links:
             self._links.remove(link)
         if not self._closed:
@@ -328,21 +327,23 @@ class Executor:
 
     def _close_idle(self) -> None:
         self._sweep = None
-        oldest_s = time.monotonic() - self._settings.idle_timeout_s
-        for link in list(self._links):
-            if not link.jobs and not link.reserved and link.idle_since_s < oldest_s:
-                link.close()
+        now_s = time.monotonic()
+        for link in self._links:
+            idle_s, age_s = now_s - link.idle_since_s, now_s - link.opened_s
+            is_idle = not link.jobs and idle_s > self._settings.idle_timeout_s
+            link.retired = link.retired or is_idle or age_s > self._settings.lifetime_s
+        self._close_retired()
         self._schedule_sweep()
 
     def recycle(self) -> None:
         """Closes idle connections, and busy ones after their work."""
-        self._retired.update(self._links)
+        for link in self._links:
+            link.retired = True
         self._close_retired()
 
     def _close_retired(self) -> None:
-        for link in list(self._retired):
-            if not link.jobs and not link.reserved:
-                self._retired.discard(link)
+        for link in list(self._links):
+            if link.retired and not link.jobs and not link.reserved:
                 link.close()
 
     async def close(self) -> None:

@@ -82,7 +82,8 @@ class Link:
         self.jobs: deque[Job] = deque()
         self.reserved = False
         self.shareable = True
-        self.idle_since_s = time.monotonic()
+        self.retired = False  # gets no more work, and is closed after what it has
+        self.opened_s = self.idle_since_s = time.monotonic()
         self.lost = False
         self.backend_pid = conn.backend_pid
         self._conn = conn

@@ -503,6 +503,7 @@ def make_standalone_rest(layers: Sequence[Layer], events: Events, clock: Clock) 
                 links_max=settings.db_pool,
                 acquire_timeout_s=settings.db_pool_acquisition_timeout,
                 idle_timeout_s=settings.db_pool_max_idletime,
+                lifetime_s=settings.db_pool_max_lifetime,
             ),
             pool_max=settings.db_pool,
         ),
