@@ -14,9 +14,11 @@ from selfbase.gateway.events import RequestServed, ServiceFailed
 from selfbase.gateway.gateway import Gateway, OneProject
 from selfbase.gateway.routes import ROUTES, Gate, Row
 from selfbase.gateway.settings import GatewaySettings
+from selfbase.http.headers import Headers
 from selfbase.http.testing import Answer, Client
 from selfbase.http.values import Request, Response, WebSocket, json_response
 from selfbase.identity.secrets import make_secrets
+from selfbase.identity.tokens import sign_token
 from selfbase.kit.events import Event, Events
 from selfbase.project import Health, Project
 
@@ -77,6 +79,7 @@ class Stack:
         for name in ("auth", "rest", "storage", "meta", "functions", "studio"):
             self.project.services[name] = Mirror(name)
         gateway = Gateway(OneProject(self.project), settings or GatewaySettings(), events, routes)
+        self.gateway = gateway
         self.client = Client(gateway)
 
     async def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
@@ -116,6 +119,21 @@ async def test_without_a_key_nothing_passes(
         answer = await stack.get(path, headers)
         assert (answer.status, answer.json()["message"]) == (401, message)
         assert answer.json()["hint"]
+
+
+async def test_a_signed_key_is_judged_anew_where_a_lasting_one_is_remembered(stack: Stack) -> None:
+    signed = sign_token(SECRETS.keys()[0], {"role": "anon"})
+    for key, after in ((signed, 401), (SECRETS.publishable_key, 200)):
+        fields = Headers([("apikey", key)])
+
+        async def ask(fields: Headers = fields) -> int:
+            request = Request("GET", "/rest/v1/todos", headers=fields.share())
+            return (await stack.gateway.answer(request)).status
+
+        stack.project.tokens.replace(SECRETS.keys())
+        assert [await ask(), await ask()] == [200, 200]
+        stack.project.tokens.replace(())
+        assert await ask() == after
 
 
 async def test_where_no_key_is_required_a_false_one_and_administration_still_are_refused() -> None:

@@ -207,12 +207,13 @@ class Gateway:
     def _translate(
         self, request: Request, row: Row, project: Project, passage: Passage, *, socket: bool
     ) -> None:
-        """Key translation; what comes out of fields that a client repeats is remembered with them."""
+        """Key translation; what a lasting key makes of fields that a client repeats is remembered
+        with them."""
         notes = None if socket or "apikey=" in request.query else request.headers.notes
         known: Translation | None = notes.get(row.prefix) if notes is not None else None
         if known is None or known.ring is not project.keys:
             self._translate_new(request, row, project, passage, socket=socket)
-            if notes is None:
+            if notes is None or passage.key is None or not passage.key.lasting:
                 return
             from_key = request.state.get("bearer_from_key")
             known = Translation(project.keys, passage.key, from_key, request.headers)

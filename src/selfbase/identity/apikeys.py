@@ -31,12 +31,16 @@ def make_opaque_key(prefix: str, ref: str, entropy: bytes | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key a project accepts.  `token` is the JWT that goes to the services in its place."""
+    """One key a project accepts.  `token` is the JWT that goes to the services in its place.
+
+    One that is not `lasting` is right only now, and is looked for anew each time.
+    """
 
     name: str
     role: str
     value: str = field(repr=False)
     token: str = field(repr=False)
+    lasting: bool = True
 
     @property
     def id(self) -> str:
@@ -81,7 +85,7 @@ class KeyRing:
         # A token with a subject is a person's, whatever role a hook has given it.
         if role not in ("anon", "service_role") or "sub" in claims:
             return None
-        return ApiKey("signed", role, value, value)
+        return ApiKey("signed", role, value, value, lasting=False)
 
     def __iter__(self) -> Iterator[ApiKey]:
         return iter(self._keys.values())
