@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+
+from selfbase.http.addresses import parse_reached
 
 if TYPE_CHECKING:
     # Loaded with the first request we make: it is large, and most projects make none.
@@ -41,20 +42,10 @@ class Reply:
     body: bytes
 
 
-_NAT64 = ip_network("64:ff9b::/96")
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address is reachable on the public internet and nothing else."""
-    parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address):
-        # An address inside the address: the way to it ends at that one.
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
-        if parsed in _NAT64:
-            inner = IPv4Address(int(parsed) & 0xFFFFFFFF)
-        if inner:
-            return is_public(str(inner))
-    return parsed.is_global and not parsed.is_multicast
+    reached = parse_reached(address)
+    return reached.is_global and not reached.is_multicast
 
 
 def names_private(host: str) -> bool:

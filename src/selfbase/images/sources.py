@@ -8,7 +8,6 @@ that a name cannot point elsewhere the next moment.  Redirects are checked the s
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import stat
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from selfbase.http.addresses import parse_reached
 from selfbase.images.errors import ForbiddenUrl, SourceTooLarge, SourceUnreachable
 from selfbase.images.settings import ImagesSettings
 
@@ -127,10 +127,7 @@ def _compile_prefix(text: str) -> re.Pattern[str]:
 
 def is_address_allowed(text: str, settings: ImagesSettings) -> bool:
     """Public addresses always; others only where a setting says so."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    if mapped is not None:
-        return is_address_allowed(str(mapped), settings)
+    address = parse_reached(text)
     if address.is_unspecified or address.is_multicast or address.is_reserved:
         return False
     if address.is_loopback:
